@@ -1,0 +1,1 @@
+target_sources(slalom_trusted PRIVATE model/plan_codec.cc model/plan_validate.cc)
