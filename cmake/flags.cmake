@@ -5,10 +5,12 @@ add_library(slalom_flags INTERFACE)
 target_compile_options(slalom_flags INTERFACE
   -Wall -Wextra -Wconversion -Wshadow -Wnon-virtual-dtor -Werror
   # One rounding per operation on every processor (docs/mathematics.md): never fuse a*b+c.
-  -ffp-contract=off -fno-math-errno)
+  -ffp-contract=off -fno-math-errno
+  # Designated initialisers leave out members that have defaults, on purpose.
+  -Wno-missing-field-initializers)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # g++ 12 reports its own AVX-512 headers as uninitialised and some inlined vector code as overflowing.
-  target_compile_options(slalom_flags INTERFACE -Wno-maybe-uninitialized -Wno-uninitialized -Wno-stringop-overflow -Wno-array-bounds)
+  target_compile_options(slalom_flags INTERFACE -Wno-maybe-uninitialized -Wno-uninitialized -Wno-stringop-overflow -Wno-array-bounds -Wno-restrict)
 endif()
 
 # The trusted process: no exceptions, no RTTI, hardened, with the library's assertions.

@@ -29,8 +29,10 @@ class [[nodiscard]] Result {
   static_assert(!std::is_reference_v<T>);
 
  public:
-  Result(T value) noexcept : ok_(true), value_(std::move(value)) {}  // NOLINT(google-explicit-constructor)
-  Result(Error error) noexcept : ok_(false), error_(error) {}        // NOLINT(google-explicit-constructor)
+  Result(T value) noexcept
+      : ok_(true), value_(std::move(value)) {}  // NOLINT(google-explicit-constructor)
+  Result(Error error) noexcept
+      : ok_(false), error_(error) {}  // NOLINT(google-explicit-constructor)
   Result(Result&& other) noexcept : ok_(other.ok_) {
     if (ok_) {
       new (&value_) T(std::move(other.value_));
@@ -88,7 +90,8 @@ template <>
 class [[nodiscard]] Result<void> {
  public:
   Result() noexcept = default;
-  Result(Error error) noexcept : ok_(false), error_(error) {}  // NOLINT(google-explicit-constructor)
+  Result(Error error) noexcept
+      : ok_(false), error_(error) {}  // NOLINT(google-explicit-constructor)
   [[nodiscard]] bool ok() const noexcept { return ok_; }
   explicit operator bool() const noexcept { return ok_; }
   [[nodiscard]] Error error() const noexcept {

@@ -38,8 +38,8 @@ class ByteReader {
   }
   // read returns the next little-endian value; zero from a failed reader.
   template <class T>
-    requires(std::is_arithmetic_v<T> && !std::is_same_v<T, bool>)
-  T read() noexcept {
+  requires(std::is_arithmetic_v<T> && !std::is_same_v<T, bool>) T read()
+  noexcept {
     T out{};
     auto bytes = take(sizeof(T));
     if (!bytes.empty()) std::memcpy(&out, bytes.data(), sizeof(T));
@@ -55,10 +55,11 @@ class ByteReader {
 // ByteWriter appends little-endian values to a buffer that it owns.
 class ByteWriter {
  public:
-  void put(std::span<const std::byte> bytes) { out_.insert(out_.end(), bytes.begin(), bytes.end()); }
+  void put(std::span<const std::byte> bytes) {
+    out_.insert(out_.end(), bytes.begin(), bytes.end());
+  }
   template <class T>
-    requires(std::is_arithmetic_v<T> && !std::is_same_v<T, bool>)
-  void write(T value) {
+  requires(std::is_arithmetic_v<T> && !std::is_same_v<T, bool>) void write(T value) {
     std::array<std::byte, sizeof(T)> raw;
     std::memcpy(raw.data(), &value, sizeof(T));
     put(raw);

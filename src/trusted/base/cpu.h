@@ -12,21 +12,22 @@ struct CpuFeatures {
   bool sse41 = false;
   bool ssse3 = false;
   bool avx2 = false;
-  bool avx512 = false;       // F, BW, DQ, VL and CD together
+  bool avx512 = false;  // F, BW, DQ, VL and CD together
   bool avx512_ifma = false;
   bool avx512_vbmi = false;
   bool avx512_vnni = false;
   bool avx_vnni = false;
   bool amx_int8 = false;
   bool aes = false;
-  bool vaes = false;         // with VPCLMULQDQ
+  bool vaes = false;  // with VPCLMULQDQ
   bool rdseed = false;
 };
 
 // detect_cpu reads what this machine has. Thread-safe.
 [[nodiscard]] CpuFeatures detect_cpu() noexcept;
 
-// isa_name is the highest level in words: "AMX", "AVX-512 VNNI", "AVX-512", "AVX2", "SSE4.1", "x86-64".
+// isa_name is the highest level in words: "AMX", "AVX-512 VNNI", "AVX-512", "AVX2", "SSE4.1",
+// "x86-64".
 [[nodiscard]] std::string_view isa_name(const CpuFeatures& cpu) noexcept;
 
 }  // namespace slalom::base

@@ -24,13 +24,13 @@ enum class InputKind : std::uint8_t {
 // Request asks for one linear layer over a micro-batch. The answer is written to the output slot as
 // packed words of `field`, image after image, channels last.
 struct Request {
-  std::uint64_t sequence;       // unique in this segment's life; echoed by the answer
-  std::uint64_t attempt;        // names the micro-batch in flight
-  std::uint64_t input_offset;   // byte offsets into the segment's data area
+  std::uint64_t sequence;      // unique in this segment's life; echoed by the answer
+  std::uint64_t attempt;       // names the micro-batch in flight
+  std::uint64_t input_offset;  // byte offsets into the segment's data area
   std::uint64_t output_offset;
   std::uint32_t input_bytes;
-  std::uint32_t output_bytes;   // exactly what the answer must fill
-  std::uint32_t layer;          // index of the plan node
+  std::uint32_t output_bytes;  // exactly what the answer must fill
+  std::uint32_t layer;         // index of the plan node
   std::uint32_t batch;
   InputKind kind;
   field::Field field;

@@ -12,8 +12,8 @@
 
 namespace slalom::channel {
 
-// Slot is a range of the segment's data area. What lies behind it belongs to the enemy: it is written
-// with non-temporal stores and never read back, or read once a word by field/ kernels.
+// Slot is a range of the segment's data area. What lies behind it belongs to the enemy: it is
+// written with non-temporal stores and never read back, or read once a word by field/ kernels.
 struct Slot {
   std::uint64_t offset = 0;
   std::span<std::byte> memory;
@@ -23,8 +23,8 @@ struct Slot {
 // fills its output slot exactly.
 struct Completion {
   std::uint64_t sequence = 0;
-  bool done = false;             // false: the worker says that it failed
-  std::uint64_t device_ns = 0;   // the worker's claim; statistics only
+  bool done = false;            // false: the worker says that it failed
+  std::uint64_t device_ns = 0;  // the worker's claim; statistics only
 };
 
 // Port is the trusted end of the connection to one device worker, whatever carries it. One thread.
@@ -46,8 +46,8 @@ class Port {
   [[nodiscard]] virtual Result<std::optional<Completion>> poll() = 0;
   [[nodiscard]] virtual Result<std::optional<Completion>> wait(std::chrono::nanoseconds time) = 0;
 
-  // retire forgets an outstanding request: its late answer will be dropped unread and its slots are not
-  // handed out again in this segment's life.
+  // retire forgets an outstanding request: its late answer will be dropped unread and its slots are
+  // not handed out again in this segment's life.
   virtual void retire(std::uint64_t sequence) = 0;
 
   // bytes sent to and received from the device so far.

@@ -30,8 +30,8 @@ inline constexpr std::uint32_t kChallengeRange = kP24;
 [[nodiscard]] constexpr std::size_t num_limbs(Field f) noexcept {
   return static_cast<std::size_t>(f);
 }
-// limb_centre is the largest word that is taken as itself before it is cut into digits; larger words
-// v become v - p. (Centring at p/2 would overflow the top digit.) 127*(256^n - 1)/255.
+// limb_centre is the largest word that is taken as itself before it is cut into digits; larger
+// words v become v - p. (Centring at p/2 would overflow the top digit.) 127*(256^n - 1)/255.
 [[nodiscard]] constexpr std::uint32_t limb_centre(Field f) noexcept {
   return f == Field::kP24 ? 8'355'711U : 2'139'062'143U;
 }

@@ -12,9 +12,10 @@
 #include "model/plan.h"
 #include "slalom/result.h"
 
-// Exact integer linear layers on this CPU. The trusted process runs them for layers it keeps and for
-// the pad factory; the CPU device worker runs the same engine. No result is ever approximate: before
-// an implementation is chosen for a layer it is compared with the portable one on worst-case data.
+// Exact integer linear layers on this CPU. The trusted process runs them for layers it keeps and
+// for the pad factory; the CPU device worker runs the same engine. No result is ever approximate:
+// before an implementation is chosen for a layer it is compared with the portable one on worst-case
+// data.
 
 namespace slalom::linear {
 
@@ -33,26 +34,26 @@ struct EngineOptions {
   bool prove = true;          // compare with the portable implementation at creation
 };
 
-// Engine is one Linear prepared for this CPU (weights packed, scratch allocated at creation; no call
-// allocates). One thread at a time per Engine.
+// Engine is one Linear prepared for this CPU (weights packed, scratch allocated at creation; no
+// call allocates). One thread at a time per Engine.
 class Engine {
  public:
   virtual ~Engine() = default;
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  // run_codes computes Y = sum w*c for batch images of codes q (c = q - 128), taps outside the input
-  // reading pad_code (a code q).  codes: batch * in.elements(), y: batch * out.elements().
+  // run_codes computes Y = sum w*c for batch images of codes q (c = q - 128), taps outside the
+  // input reading pad_code (a code q).  codes: batch * in.elements(), y: batch * out.elements().
   virtual void run_codes(std::span<const std::uint8_t> codes, std::uint8_t pad_code,
                          std::size_t batch, std::span<std::int32_t> y) = 0;
 
-  // run_words computes W x mod p on words (zero padding), exact for every input below p: the words are
-  // cut into balanced limbs (field/prime.h). words and y: canonical residues, one uint32 each.
+  // run_words computes W x mod p on words (zero padding), exact for every input below p: the words
+  // are cut into balanced limbs (field/prime.h). words and y: canonical residues, one uint32 each.
   virtual void run_words(field::Field f, std::span<const std::uint32_t> words, std::size_t batch,
                          std::span<std::uint32_t> y) = 0;
 
-  // run_requant is run_codes followed by bias and requantisation as the plan states them, in one pass.
-  // REQUIRES: the layer's output is u8.
+  // run_requant is run_codes followed by bias and requantisation as the plan states them, in one
+  // pass. REQUIRES: the layer's output is u8.
   virtual void run_requant(std::span<const std::uint8_t> codes, std::uint8_t pad_code,
                            std::size_t batch, std::span<std::uint8_t> out) = 0;
 
@@ -62,8 +63,8 @@ class Engine {
   Engine() = default;
 };
 
-// make_engine prepares a layer. kInternal if every candidate but the portable one fails its proof is
-// never returned: the portable implementation always works. The Linear must outlive the engine.
+// make_engine prepares a layer. kInternal if every candidate but the portable one fails its proof
+// is never returned: the portable implementation always works. The Linear must outlive the engine.
 [[nodiscard]] Result<std::unique_ptr<Engine>> make_engine(const model::Linear& layer,
                                                           const EngineOptions& options);
 

@@ -15,15 +15,15 @@
 
 // The plan: one quantised network, everything that affects its answers, and nothing else.
 //
-// Values. Every tensor is per image (the batch is not part of a shape), stored channels-last: element
-// (y, x, c) of a Shape{h, w, c} is at (y*w + x)*c_count + c. A vector of n features is {1, 1, n}, a
-// sequence of s rows of n features {1, s, n}. A u8 tensor holds codes q; its real value is
+// Values. Every tensor is per image (the batch is not part of a shape), stored channels-last:
+// element (y, x, c) of a Shape{h, w, c} is at (y*w + x)*c_count + c. A vector of n features is {1,
+// 1, n}, a sequence of s rows of n features {1, s, n}. A u8 tensor holds codes q; its real value is
 // scale * (q - zero_point). An i32 tensor holds integers whose real value is scale * q.
 //
-// Rounding. "requantise(v, zp, lo, hi)" below is clamp(round_to_nearest_even(v) + zp, lo, hi), where v
-// is a binary32 value; every binary32 operation named in this file is one IEEE 754 operation, rounded
-// to nearest even, never contracted. A binary32 v is clamped to [-2^30, 2^30] before it becomes an
-// integer. These rules give the same bits on every processor.
+// Rounding. "requantise(v, zp, lo, hi)" below is clamp(round_to_nearest_even(v) + zp, lo, hi),
+// where v is a binary32 value; every binary32 operation named in this file is one IEEE 754
+// operation, rounded to nearest even, never contracted. A binary32 v is clamped to [-2^30, 2^30]
+// before it becomes an integer. These rules give the same bits on every processor.
 
 namespace slalom::model {
 
@@ -32,9 +32,7 @@ struct Shape {
   std::uint32_t w = 1;
   std::uint32_t c = 1;
 
-  [[nodiscard]] std::size_t positions() const noexcept {
-    return static_cast<std::size_t>(h) * w;
-  }
+  [[nodiscard]] std::size_t positions() const noexcept { return static_cast<std::size_t>(h) * w; }
   [[nodiscard]] std::size_t elements() const noexcept { return positions() * c; }
   friend bool operator==(const Shape&, const Shape&) = default;
 };
@@ -51,8 +49,8 @@ struct TensorInfo {
   std::int32_t zero_point = 0;  // 0..255 for u8, 0 for i32
 };
 
-// Window is the geometry of a convolution or pooling: kernel taps, strides, dilations and the padding
-// added at each side, in elements.
+// Window is the geometry of a convolution or pooling: kernel taps, strides, dilations and the
+// padding added at each side, in elements.
 struct Window {
   std::uint32_t kernel_h = 1, kernel_w = 1;
   std::uint32_t stride_h = 1, stride_w = 1;
@@ -101,13 +99,14 @@ struct Requant {
   std::vector<std::uint8_t> table;  // empty or 256 entries
 };
 
-// Linear is the one operator that a device may be asked to compute: a convolution (or dense layer), or
-// a separable pair (stage 0 depthwise, stage 1 pointwise) composed without rounding between them.
+// Linear is the one operator that a device may be asked to compute: a convolution (or dense layer),
+// or a separable pair (stage 0 depthwise, stage 1 pointwise) composed without rounding between
+// them.
 //   acc[o] = Y[o] + bias[o], where Y is the exact integer sum on codes c = q - 128.
-// In a separable pair stage 0 pads as above and stage 1 (1x1, no padding) multiplies the exact sums.
-// field is the smallest field whose range holds every |Y| < p/2, as proven by the decoder; without one
-// the layer always stays in the trusted process. |Y| + |bias| < 2^31 holds for all layers.
-// All Linear nodes that read one tensor and have a field have the same field.
+// In a separable pair stage 0 pads as above and stage 1 (1x1, no padding) multiplies the exact
+// sums. field is the smallest field whose range holds every |Y| < p/2, as proven by the decoder;
+// without one the layer always stays in the trusted process. |Y| + |bias| < 2^31 holds for all
+// layers. All Linear nodes that read one tensor and have a field have the same field.
 struct Linear {
   std::vector<ConvStage> stages;  // one or two
   std::vector<std::int32_t> bias;
@@ -153,8 +152,8 @@ struct AveragePool {
   float multiplier = 1.0F;
   std::int32_t lo = 0, hi = 255;
 };
-// Concat joins operands along axis (0 = h, 1 = w, 2 = c): q = requantise(f32(a - za)*multiplier[i], ...).
-// An operand with the output's scale and zero point has multiplier 1 and is copied.
+// Concat joins operands along axis (0 = h, 1 = w, 2 = c): q = requantise(f32(a - za)*multiplier[i],
+// ...). An operand with the output's scale and zero point has multiplier 1 and is copied.
 struct Concat {
   std::uint8_t axis = 2;
   std::vector<float> multiplier;  // one per operand
@@ -177,8 +176,8 @@ struct Transpose {
 // Reshape keeps the order of elements in memory and changes the shape only.
 struct Reshape {};
 // Softmax over axis c with fixed-point exponentials: e_i = table[max - a_i], S = sum e_i,
-// q_i = min(255, round_to_nearest_even(f64(e_i) * 256.0 / f64(S))): output scale 1/256, zero point 0.
-// table[d] is round(2^24 exp(-scale*d)); table[0] = 2^24.
+// q_i = min(255, round_to_nearest_even(f64(e_i) * 256.0 / f64(S))): output scale 1/256, zero point
+// 0. table[d] is round(2^24 exp(-scale*d)); table[0] = 2^24.
 struct Softmax {
   std::vector<std::uint32_t> table;  // 256 entries, non-increasing
 };
@@ -210,9 +209,10 @@ struct Node {
   Op op;
 };
 
-// Preprocess says how a picture becomes the input tensor. It is applied by whoever holds the picture,
-// never by the trusted process, and is part of the digest: resize, crop, then per channel
-//   real = (value - mean) / std with value in 0..255, q = requantise(f32(real / scale), zero_point, 0, 255).
+// Preprocess says how a picture becomes the input tensor. It is applied by whoever holds the
+// picture, never by the trusted process, and is part of the digest: resize, crop, then per channel
+//   real = (value - mean) / std with value in 0..255, q = requantise(f32(real / scale), zero_point,
+//   0, 255).
 enum class Interpolation : std::uint8_t { kNearest = 0, kBilinear = 1, kBicubic = 2 };
 struct Preprocess {
   std::uint32_t resize_shorter = 0;  // 0: stretch to the crop size
@@ -256,12 +256,13 @@ inline constexpr std::uint32_t kPlanVersion = 1;
 // plan_digest is SHA-256 over the encoded plan without the digest that closes it: its identity.
 [[nodiscard]] Result<Digest> plan_digest(std::span<const std::byte> bytes);
 
-// validate checks every rule that this file states: shapes, windows, ranges of parameters, graph order,
-// and the bounds of every Linear, which it recomputes. Nothing in a validated plan can overflow.
+// validate checks every rule that this file states: shapes, windows, ranges of parameters, graph
+// order, and the bounds of every Linear, which it recomputes. Nothing in a validated plan can
+// overflow.
 [[nodiscard]] Status validate(const Plan& plan);
 
-// sum_bound returns, for each output channel, the largest |Y| over all inputs (codes -128..127 and the
-// padding code, which is one of them), saturated at INT64_MAX.
+// sum_bound returns, for each output channel, the largest |Y| over all inputs (codes -128..127 and
+// the padding code, which is one of them), saturated at INT64_MAX.
 [[nodiscard]] std::vector<std::int64_t> sum_bound(const Linear& linear);
 
 // smallest_field is the field that sum_bound allows, or nothing.

@@ -22,17 +22,17 @@ enum class Precision : std::uint8_t { kInt8 = 0, kFp32 = 1 };
 struct Options {
   model::Integrity integrity = model::Integrity::kPreprocessed;
   model::Privacy privacy = model::Privacy::kOff;
-  std::uint32_t soundness_bits = 40;  // the least that a verdict must be worth
-  std::size_t threads = 1;            // trusted threads
-  std::size_t micro_batch = 4;        // images that share one request
-  std::size_t in_flight = 3;          // micro-batches at work at the same time
+  std::uint32_t soundness_bits = 40;          // the least that a verdict must be worth
+  std::size_t threads = 1;                    // trusted threads
+  std::size_t micro_batch = 4;                // images that share one request
+  std::size_t in_flight = 3;                  // micro-batches at work at the same time
   std::chrono::milliseconds timeout{10'000};  // for one answer of a device
   Precision precision = Precision::kInt8;     // kFp32: baseline only, no devices, no privacy
   base::CpuFeatures cpu;
 };
 
-// Placement says for each plan node whether a device computes it. Only Linear nodes that have a field
-// may be remote.
+// Placement says for each plan node whether a device computes it. Only Linear nodes that have a
+// field may be remote.
 struct Placement {
   std::vector<bool> remote;
 };
@@ -68,24 +68,25 @@ struct Stats {
   std::uint32_t layers_checked = 0;    // remote layers of an image
   double soundness_bits = 0;           // of the forms in use; 0 with integrity off
   std::uint64_t pads_used = 0;
-  std::uint64_t pads_inline = 0;       // of these, computed while the request waited
+  std::uint64_t pads_inline = 0;  // of these, computed while the request waited
   double wall_s = 0, trusted_s = 0, wait_s = 0, device_s = 0, pad_s = 0;
   std::uint64_t bytes_out = 0, bytes_in = 0;
 };
 
 // Executor runs one plan in the trusted process: it owns the order of calls, every check and every
-// non-linear operator. Created once per loaded plan; no allocation per inference. One run at a time.
+// non-linear operator. Created once per loaded plan; no allocation per inference. One run at a
+// time.
 class Executor {
  public:
   virtual ~Executor() = default;
-  // ports: the devices, all of which loaded this plan; empty means that every layer is computed inside.
-  // pads: required with privacy. The plan, ports and pads must outlive the executor.
+  // ports: the devices, all of which loaded this plan; empty means that every layer is computed
+  // inside. pads: required with privacy. The plan, ports and pads must outlive the executor.
   [[nodiscard]] static Result<std::unique_ptr<Executor>> create(
       const model::Plan& plan, const model::Digest& digest, const Placement& placement,
       const Options& options, std::span<channel::Port* const> ports, vault::Pads* pads);
 
-  // run streams images until the source ends. An error of one image goes to the sink; run itself fails
-  // only when no device is left that work could go on with.
+  // run streams images until the source ends. An error of one image goes to the sink; run itself
+  // fails only when no device is left that work could go on with.
   [[nodiscard]] virtual Status run(Source& source, Sink& sink) = 0;
   [[nodiscard]] virtual Stats stats() const noexcept = 0;
 };

@@ -14,9 +14,9 @@ namespace slalom::vault {
 // WhenDry says what an inference does when no prepared pad is left. Nothing is ever sent unblinded.
 enum class WhenDry : std::uint8_t { kInline = 0, kWait = 1, kFail = 2 };
 
-// PadTicket names one image in one attempt: the inference number, unique in the process's life over all
-// models and threads, and where its unblinding factors lie (in the sealed store, or nowhere: then they
-// are computed inline).
+// PadTicket names one image in one attempt: the inference number, unique in the process's life over
+// all models and threads, and where its unblinding factors lie (in the sealed store, or nowhere:
+// then they are computed inline).
 struct PadTicket {
   std::uint64_t inference = 0;
   bool stocked = false;
@@ -29,27 +29,30 @@ class Pads {
  public:
   virtual ~Pads() = default;
 
-  // take hands out a fresh inference number, with stock behind it if there is any, and marks it used
-  // before it returns. kUnavailable when dry under kFail.
+  // take hands out a fresh inference number, with stock behind it if there is any, and marks it
+  // used before it returns. kUnavailable when dry under kFail.
   [[nodiscard]] virtual Result<PadTicket> take() = 0;
 
   // fill_pad writes words [first, first + out.size()) of the pad r of a tensor, canonical residues.
   virtual void fill_pad(const PadTicket& ticket, model::TensorId tensor, field::Field f,
                         std::size_t first, std::span<std::uint32_t> out) = 0;
 
-  // open_factors writes words [first, first + out.size()) of u for the Linear node `node`; authenticated
-  // before a single word is handed out. kRejected if the store was touched; kUnavailable if it is gone.
-  // Chunks are at most 64 KiB; first must be a multiple of chunk_words(f).
+  // open_factors writes words [first, first + out.size()) of u for the Linear node `node`;
+  // authenticated before a single word is handed out. kRejected if the store was touched;
+  // kUnavailable if it is gone. Chunks are at most 64 KiB; first must be a multiple of
+  // chunk_words(f).
   [[nodiscard]] virtual Status open_factors(const PadTicket& ticket, std::uint32_t node,
                                             field::Field f, std::size_t first,
                                             std::span<std::uint32_t> out) = 0;
-  [[nodiscard]] static constexpr std::size_t chunk_words(field::Field) noexcept { return 16 * 1024; }
+  [[nodiscard]] static constexpr std::size_t chunk_words(field::Field) noexcept {
+    return 16 * 1024;
+  }
 
   // destroy forgets what is left of a ticket (its keys, its stock).
   virtual void destroy(const PadTicket& ticket) = 0;
 
-  // prepare computes and seals factors for `count` further images; progress is called after each image
-  // and may stop the work by returning false. Returns how many were made.
+  // prepare computes and seals factors for `count` further images; progress is called after each
+  // image and may stop the work by returning false. Returns how many were made.
   using Progress = bool (*)(void* context, std::uint64_t made, std::uint64_t count);
   [[nodiscard]] virtual Result<std::uint64_t> prepare(std::uint64_t count, Progress progress,
                                                       void* context) = 0;

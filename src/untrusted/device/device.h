@@ -12,8 +12,8 @@
 
 namespace slalom::device {
 
-// Job is one Request with its slots resolved to memory. input and output are shared with the trusted
-// process; the device may read and write them freely.
+// Job is one Request with its slots resolved to memory. input and output are shared with the
+// trusted process; the device may read and write them freely.
 struct Job {
   std::uint32_t layer = 0;
   std::uint32_t batch = 0;
@@ -25,8 +25,8 @@ struct Job {
   std::span<std::byte> output;
 };
 
-// Device computes linear layers, exactly, and nothing else. A new kind of device needs these two calls.
-// Thread safety: one call at a time.
+// Device computes linear layers, exactly, and nothing else. A new kind of device needs these two
+// calls. Thread safety: one call at a time.
 class Device {
  public:
   virtual ~Device() = default;
