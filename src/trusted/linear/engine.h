@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "base/cpu.h"
+#include "base/thread_pool.h"
 #include "field/prime.h"
 #include "model/plan.h"
 #include "slalom/result.h"
@@ -26,16 +27,24 @@ enum class Backend : std::uint8_t {
   kOneDnn = 3,    // VNNI and AMX only
 };
 
+// kMaxTerms is the longest sum that an engine takes: K words of 31 bits times 8-bit weights stay
+// below 2^62 then.
+inline constexpr std::size_t kMaxTerms = std::size_t{1} << 24;
+
 struct EngineOptions {
   base::CpuFeatures cpu;
   Backend backend = Backend::kAuto;
-  std::size_t threads = 1;    // used inside one call
+  // The threads used inside one call and the scratch memory, shared by all engines that run one
+  // after another (it is reserved at creation). Without a pool each engine has its own scratch and
+  // computes in the caller's thread. The pool must outlive the engine.
+  base::ThreadPool* pool = nullptr;
   std::size_t max_batch = 1;  // images in one call
   bool prove = true;          // compare with the portable implementation at creation
 };
 
-// Engine is one Linear prepared for this CPU (weights packed, scratch allocated at creation; no
-// call allocates). One thread at a time per Engine.
+// Engine is one Linear prepared for this CPU (weights packed, scratch reserved at creation; no call
+// allocates). One thread at a time per Engine, and per pool. Every call expects MXCSR at its
+// default.
 class Engine {
  public:
   virtual ~Engine() = default;
@@ -43,7 +52,8 @@ class Engine {
   Engine& operator=(const Engine&) = delete;
 
   // run_codes computes Y = sum w*c for batch images of codes q (c = q - 128), taps outside the
-  // input reading pad_code (a code q).  codes: batch * in.elements(), y: batch * out.elements().
+  // input reading pad_code (a code q).  codes: batch * in.elements(), y: batch * out.elements(),
+  // both channels last, image after image. 1 <= batch <= max_batch, here and below.
   virtual void run_codes(std::span<const std::uint8_t> codes, std::uint8_t pad_code,
                          std::size_t batch, std::span<std::int32_t> y) = 0;
 
@@ -53,18 +63,21 @@ class Engine {
                          std::span<std::uint32_t> y) = 0;
 
   // run_requant is run_codes followed by bias and requantisation as the plan states them, in one
-  // pass. REQUIRES: the layer's output is u8.
+  // pass. REQUIRES: the layer's output is u8 (zero_point, lo and hi in 0..255).
   virtual void run_requant(std::span<const std::uint8_t> codes, std::uint8_t pad_code,
                            std::size_t batch, std::span<std::uint8_t> out) = 0;
 
+  // backend_name is for reports: "portable", "avx2", "onednn", ...
   [[nodiscard]] virtual std::string_view backend_name() const noexcept = 0;
 
  protected:
   Engine() = default;
 };
 
-// make_engine prepares a layer. kInternal if every candidate but the portable one fails its proof
-// is never returned: the portable implementation always works. The Linear must outlive the engine.
+// make_engine prepares a layer of a validated plan, which must outlive the engine. kInvalidArgument
+// if a sum has more than kMaxTerms terms; kUnavailable if the backend asked for cannot compute the
+// layer exactly on this CPU (never with kAuto and kPortable: the portable implementation always
+// works).
 [[nodiscard]] Result<std::unique_ptr<Engine>> make_engine(const model::Linear& layer,
                                                           const EngineOptions& options);
 

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+target_sources(slalom_trusted PRIVATE base/thread_pool.cc)

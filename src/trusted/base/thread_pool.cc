@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/thread_pool.h"
+
+#include <immintrin.h>
+#include <sched.h>
+
+#include <cstdlib>
+
+#include "base/assert.h"
+#include "base/checked.h"
+
+namespace slalom::base {
+namespace {
+
+constexpr unsigned kDefaultMxcsr = 0x1f80;
+constexpr int kSpins = 1500;  // pauses of some 40 to 140 cycles
+
+void bind_to(int cpu) noexcept {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(static_cast<std::size_t>(cpu), &set);
+  pthread_setaffinity_np(pthread_self(), sizeof(set), &set);  // refused: the thread runs unbound
+}
+
+}  // namespace
+
+void ThreadPool::FreeAligned::operator()(std::byte* memory) const noexcept { std::free(memory); }
+
+ThreadPool::ThreadPool(std::size_t threads, std::span<const int> cpus) {
+  SLALOM_ASSERT(threads >= 1);
+  for (std::size_t i = 1; i < threads; ++i) {
+    auto worker = std::make_unique<Worker>();
+    worker->pool = this;
+    worker->number = i;
+    if (i < cpus.size() && cpus[i] >= 0 && cpus[i] < CPU_SETSIZE) worker->cpu = cpus[i];
+    if (pthread_create(&worker->thread, nullptr, &ThreadPool::thread_main, worker.get()) != 0)
+      break;
+    workers_.push_back(std::move(worker));
+  }
+  scratch_.resize(size());
+}
+
+ThreadPool::~ThreadPool() {
+  stop_.store(true, std::memory_order_relaxed);
+  wake_.fetch_add(1, std::memory_order_release);
+  wake_.notify_all();
+  for (auto& worker : workers_) pthread_join(worker->thread, nullptr);
+}
+
+void* ThreadPool::thread_main(void* argument) noexcept {
+  auto* worker = static_cast<Worker*>(argument);
+  ThreadPool* pool = worker->pool;
+  _mm_setcsr(kDefaultMxcsr);
+  if (worker->cpu >= 0) bind_to(worker->cpu);
+  std::uint32_t seen = 0;
+  while (true) {
+    pool->wait_for_wake(seen);
+    seen = pool->wake_.load(std::memory_order_acquire);
+    if (pool->stop_.load(std::memory_order_relaxed)) return nullptr;
+    pool->work(worker->number);
+  }
+}
+
+void ThreadPool::wait_for_wake(std::uint32_t seen) noexcept {
+  for (int i = 0; i < kSpins; ++i) {
+    if (wake_.load(std::memory_order_acquire) != seen) return;
+    _mm_pause();
+  }
+  wake_.wait(seen, std::memory_order_acquire);
+}
+
+void ThreadPool::work(std::size_t worker) noexcept {
+  std::uint32_t left = unclaimed_.load(std::memory_order_acquire);
+  while (left != 0) {
+    if (!unclaimed_.compare_exchange_weak(left, left - 1, std::memory_order_acq_rel,
+                                          std::memory_order_acquire)) {
+      continue;
+    }
+    const std::uint32_t count = count_;
+    task_(context_, count - left, worker);
+    if (finished_.fetch_add(1, std::memory_order_acq_rel) + 1 == count) finished_.notify_one();
+    left = unclaimed_.load(std::memory_order_acquire);
+  }
+}
+
+void ThreadPool::run(std::size_t count, Task task, void* context) noexcept {
+  SLALOM_ASSERT(count <= UINT32_MAX);
+  if (workers_.empty() || count <= 1) {
+    for (std::size_t i = 0; i < count; ++i) task(context, i, 0);
+    return;
+  }
+  task_ = task;
+  context_ = context;
+  count_ = static_cast<std::uint32_t>(count);
+  finished_.store(0, std::memory_order_relaxed);
+  unclaimed_.store(count_, std::memory_order_release);
+  wake_.fetch_add(1, std::memory_order_release);
+  wake_.notify_all();
+  work(0);
+  for (int i = 0; i < kSpins; ++i) {
+    if (finished_.load(std::memory_order_acquire) == count) return;
+    _mm_pause();
+  }
+  std::uint32_t done = finished_.load(std::memory_order_acquire);
+  while (done != count) {
+    finished_.wait(done, std::memory_order_acquire);
+    done = finished_.load(std::memory_order_acquire);
+  }
+}
+
+void ThreadPool::reserve_scratch(std::size_t bytes) {
+  if (bytes <= scratch_bytes_) return;
+  scratch_bytes_ = round_up(bytes, 64);
+  for (auto& memory : scratch_) {
+    memory.reset();
+    memory.reset(static_cast<std::byte*>(std::aligned_alloc(64, scratch_bytes_)));
+    SLALOM_ASSERT(memory != nullptr);
+  }
+}
+
+}  // namespace slalom::base

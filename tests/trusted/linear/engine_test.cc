@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "linear/engine.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cfenv>
+#include <cmath>
+#include <vector>
+
+#include "layers.h"
+#include "linear/candidates.h"
+
+namespace slalom::linear {
+namespace {
+
+using namespace linear_test;  // NOLINT(google-build-using-namespace)
+using field::Field;
+using model::Linear;
+
+// The rule of model::Requant in double arithmetic with its single rounding to binary32 made
+// explicit.
+std::uint8_t oracle_code(Wide y, const Linear& layer, std::size_t o) {
+  const model::Requant& r = layer.requant;
+  const auto accumulator = static_cast<std::int32_t>(y + layer.bias[o]);
+  const float m = r.multiplier[r.multiplier.size() == 1 ? 0 : o];
+  const volatile float converted = static_cast<float>(accumulator);
+  const volatile float product = converted * m;
+  const double v = std::clamp(static_cast<double>(product), -1073741824.0, 1073741824.0);
+  const auto q = static_cast<std::int64_t>(std::nearbyint(v)) + r.zero_point;
+  const auto code = static_cast<std::size_t>(std::clamp<std::int64_t>(q, r.lo, r.hi));
+  return r.table.empty() ? static_cast<std::uint8_t>(code) : r.table[code];
+}
+
+std::int64_t largest_sum(const Linear& layer) {
+  const std::vector<std::int64_t> bounds = model::sum_bound(layer);
+  return *std::ranges::max_element(bounds);
+}
+
+class Checker {
+ public:
+  Checker(const Linear& layer, std::size_t batch, Engine& engine)
+      : layer_(layer),
+        batch_(batch),
+        engine_(engine),
+        in_(layer.in().elements()),
+        out_(layer.out().elements()) {}
+
+  void codes(const std::vector<std::uint8_t>& codes, std::uint8_t pad_code) {
+    std::vector<std::int32_t> y(batch_ * out_, 77);
+    std::vector<std::uint8_t> q(batch_ * out_, 77);
+    engine_.run_codes(codes, pad_code, batch_, y);
+    engine_.run_requant(codes, pad_code, batch_, q);
+    for (std::size_t image = 0; image < batch_; ++image) {
+      std::vector<Wide> x(in_);
+      for (std::size_t i = 0; i < in_; ++i) x[i] = Wide{codes[image * in_ + i]} - 128;
+      const std::vector<Wide> expected = naive(layer_, x, Wide{pad_code} - 128);
+      for (std::size_t i = 0; i < out_; ++i) {
+        ASSERT_EQ(std::int64_t{y[image * out_ + i]}, static_cast<std::int64_t>(expected[i]))
+            << describe(layer_) << " image " << image << " output " << i;
+        ASSERT_EQ(int{q[image * out_ + i]},
+                  int{oracle_code(expected[i], layer_, i % layer_.out().c)})
+            << describe(layer_) << " image " << image << " output " << i << " Y "
+            << y[image * out_ + i];
+      }
+    }
+  }
+
+  void words(Field f, const std::vector<std::uint32_t>& words) {
+    std::vector<std::uint32_t> y(batch_ * out_, 77);
+    engine_.run_words(f, words, batch_, y);
+    for (std::size_t image = 0; image < batch_; ++image) {
+      std::vector<Wide> x(in_);
+      for (std::size_t i = 0; i < in_; ++i) x[i] = words[image * in_ + i];
+      const std::vector<Wide> expected = naive(layer_, x, 0);
+      for (std::size_t i = 0; i < out_; ++i) {
+        ASSERT_EQ(std::int64_t{y[image * out_ + i]},
+                  static_cast<std::int64_t>(modulo(expected[i], f)))
+            << describe(layer_) << " field " << static_cast<int>(f) << " image " << image
+            << " output " << i;
+      }
+    }
+  }
+
+ private:
+  const Linear& layer_;
+  std::size_t batch_;
+  Engine& engine_;
+  std::size_t in_, out_;
+};
+
+// Every candidate of this build must agree with the oracle on every layer that it takes, with one
+// thread and with several.
+class EngineTest : public ::testing::TestWithParam<std::size_t> {
+ protected:
+  void check(const Linear& layer, std::size_t batch, std::span<const Data> kinds) {
+    const Candidate& candidate = all_candidates()[GetParam()];
+    EngineOptions options{.cpu = base::detect_cpu(), .pool = &pool_, .max_batch = batch};
+    if (uniform(random_, 0, 1) == 0) options.pool = nullptr;
+    const auto engine = candidate.make(layer, options);
+    if (engine == nullptr) return;
+    ++served_;
+    Checker checker(layer, batch, *engine);
+    for (const Data kind : kinds) {
+      const std::size_t n = batch * layer.in().elements();
+      const auto pad = static_cast<std::uint8_t>(std::array{0, 128, 255, 1, 77}[random_() % 5]);
+      checker.codes(make_codes(n, kind, random_), pad);
+      if (HasFatalFailure()) return;
+      for (const Field f : {Field::kP24, Field::kP31}) {
+        checker.words(f, make_words(n, f, kind, random_));
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+
+  Random random_{20240607};
+  base::ThreadPool pool_{3};
+  std::size_t served_ = 0;
+};
+
+Geometry random_geometry(Random& random, bool depthwise) {
+  Geometry g{};
+  model::Window& w = g.window;
+  g.groups = 1;
+  if (depthwise) {
+    g.in_c = g.groups = uniform(random, 2, 70);
+    g.out_c = g.in_c * (uniform(random, 0, 3) == 0 ? 2 : 1);
+  } else {
+    g.groups = uniform(random, 0, 3) == 0 ? uniform(random, 2, 4) : 1;
+    g.in_c = g.groups * uniform(random, 1, 40);
+    g.out_c = g.groups * uniform(random, 1, 40);
+  }
+  w.kernel_h = uniform(random, 1, 4);
+  w.kernel_w = uniform(random, 1, 4);
+  w.stride_h = uniform(random, 1, 3);
+  w.stride_w = uniform(random, 1, 3);
+  w.dilation_h = uniform(random, 1, 2);
+  w.dilation_w = uniform(random, 1, 2);
+  const std::uint32_t reach_h = (w.kernel_h - 1) * w.dilation_h;
+  const std::uint32_t reach_w = (w.kernel_w - 1) * w.dilation_w;
+  w.pad_top = uniform(random, 0, reach_h);
+  w.pad_bottom = uniform(random, 0, reach_h);
+  w.pad_left = uniform(random, 0, reach_w);
+  w.pad_right = uniform(random, 0, reach_w);
+  g.h = uniform(random, 1, 9) + reach_h;
+  g.w = uniform(random, 1, 20) + reach_w;
+  return g;
+}
+
+TEST_P(EngineTest, AgreesOnRandomConvolutions) {
+  for (int i = 0; i < 60; ++i) {
+    const Geometry g = random_geometry(random_, i % 3 == 2);
+    const Weights kind = kAllWeights[static_cast<std::size_t>(i) % kAllWeights.size()];
+    const Linear layer = finish({make_stage(g, kind, random_)}, random_);
+    check(layer, uniform(random_, 1, 3), std::array{Data::kRandom, kAllData[random_() % 6]});
+    if (HasFatalFailure()) return;
+  }
+  EXPECT_TRUE(served_ > 0 || all_candidates()[GetParam()].backend != Backend::kPortable);
+}
+
+TEST_P(EngineTest, AgreesOnWorstCaseData) {
+  const model::Window three{
+      .kernel_h = 3, .kernel_w = 3, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1};
+  const std::array geometries = {Geometry{5, 9, 64, 48, 1, three},
+                                 Geometry{6, 6, 96, 96, 96, three}, Geometry{1, 1, 1000, 33, 1, {}},
+                                 Geometry{4, 7, 35, 130, 1, {}}};
+  for (const Geometry& g : geometries) {
+    for (const Weights kind : kAllWeights) {
+      const Linear layer = finish({make_stage(g, kind, random_)}, random_);
+      check(layer, 2, kAllData);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST_P(EngineTest, ComposesSeparablePairsExactly) {
+  for (int i = 0; i < 12; ++i) {
+    Geometry first = random_geometry(random_, true);
+    if (i == 0) first.window = {.kernel_h = 3, .kernel_w = 3};
+    first.out_c = first.in_c;
+    first.h = std::max(first.h, 3U);
+    first.w = std::max(first.w, 3U);
+    const Weights kind = kAllWeights[static_cast<std::size_t>(i) % kAllWeights.size()];
+    std::vector<model::ConvStage> stages{make_stage(first, kind, random_)};
+    const model::Shape middle = stages[0].conv.out;
+    const Geometry second{middle.h, middle.w, middle.c, uniform(random_, 1, 70), 1, {}};
+    stages.push_back(make_stage(second, kind, random_));
+    const Linear layer = finish(std::move(stages), random_);
+    ASSERT_LT(largest_sum(layer), std::int64_t{1} << 31);
+    check(layer, 2, kAllData);
+    if (HasFatalFailure()) return;
+  }
+}
+
+// Sums of more than 132,104 terms: one limb's product no longer fits an int32.
+TEST_P(EngineTest, SplitsVeryLongSums) {
+  const Geometry g{1, 1, 270'001, 3, 1, {}};
+  for (const Weights kind : {Weights::kSignsByChannel, Weights::kRandom}) {
+    Linear layer = finish({make_stage(Geometry{1, 1, 1, 3, 1, {}}, kind, random_)}, random_);
+    layer.stages = {make_stage(g, kind, random_)};
+    if (kind != Weights::kRandom) {  // keep the codes' sums inside an int32
+      for (auto& w : layer.stages[0].weights) w = static_cast<std::int8_t>(w > 0 ? 61 : -61);
+    } else {
+      for (auto& w : layer.stages[0].weights) w = static_cast<std::int8_t>(w / 3);
+    }
+    ASSERT_LT(largest_sum(layer), (std::int64_t{1} << 31) - 128);
+    check(layer, 2, kAllData);
+    if (HasFatalFailure()) return;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Candidates, EngineTest,
+                         ::testing::Range(std::size_t{0}, all_candidates().size()),
+                         [](const auto& suite) {
+                           return std::string(all_candidates()[suite.param].name);
+                         });
+
+TEST(MakeEngine, RefusesSumsThatAreTooLong) {
+  Linear layer;
+  layer.stages.resize(1);
+  model::Conv& conv = layer.stages[0].conv;
+  conv.in = {1, 32, 1U << 20};
+  conv.window.kernel_w = 32;
+  conv.out = {1, 1, 1};
+  const auto engine = make_engine(layer, {.cpu = base::detect_cpu()});
+  ASSERT_FALSE(engine.ok());
+  EXPECT_EQ(engine.error().code, Errc::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace slalom::linear
