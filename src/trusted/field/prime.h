@@ -37,12 +37,10 @@ inline constexpr std::uint32_t kChallengeRange = kP24;
 }
 
 // to_word maps any int32 to its residue in [0, p). to_signed maps a word < p to the representative
-// in (-p/2, p/2). Both are free of branches on the value.
+// in (-p/2, p/2). Both take the same time for every value (the moduli are constants: no division).
 [[nodiscard]] constexpr std::uint32_t to_word(std::int32_t v, Field f) noexcept {
-  const auto p = static_cast<std::int64_t>(modulus(f));
-  std::int64_t r = static_cast<std::int64_t>(v) % p;
-  r += (r >> 63) & p;
-  return static_cast<std::uint32_t>(r);
+  const std::int64_t r = f == Field::kP24 ? std::int64_t{v} % kP24 : std::int64_t{v} % kP31;
+  return static_cast<std::uint32_t>(r + ((r >> 63) & static_cast<std::int64_t>(modulus(f))));
 }
 [[nodiscard]] constexpr std::int32_t to_signed(std::uint32_t w, Field f) noexcept {
   const auto p = static_cast<std::int64_t>(modulus(f));

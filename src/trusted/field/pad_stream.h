@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "base/secret.h"
+#include "field/kernels.h"
+#include "field/prime.h"
+#include "model/mode.h"
+#include "model/plan.h"
+#include "slalom/result.h"
+
+// Pads: r uniform in [0, p) (DESIGN section 3, "Pads").
+//
+// Keystream t of a 32-byte key is AES-256 in counter mode (NIST SP 800-38A) on the 16-byte blocks
+//   t (8 bytes, big-endian) || block number from 0 (8 bytes, big-endian).
+// Candidate c_t(i) is the i-th word of keystream t: p24: bytes 3i..3i+2, p31: bytes 4i..4i+3 with
+// the top bit cleared, little-endian. Word i of the pad is c_t(i) for the first t with c_t(i) < p.
+// Each word depends on its own index only, so any part can be computed anywhere. A candidate is
+// rejected with probability 3/2^24 (p24) or 1/2^31 (p31), whatever the accepted one is, so the time
+// that rejections take says nothing about the pad.
+
+namespace slalom::field {
+
+using StreamKey = std::array<std::byte, 32>;
+
+// PadAddress names one pad: one tensor of one image in one attempt. Whoever holds the same key and
+// address gets the same words; a pad masks one sequence of words once (vault/pads.h counts).
+struct PadAddress {
+  model::Privacy mode = model::Privacy::kPads;
+  model::Digest model{};
+  std::uint64_t epoch = 0;
+  std::uint64_t inference = 0;
+  model::TensorId tensor = 0;
+};
+
+// derive_stream_key is HKDF-Expand with SHA-256 (RFC 5869, section 2.3; the key is uniform, so
+// Extract is left out as section 3.3 allows), L = 32,
+//   info = "slalom pad stream 1" || mode (1 byte) || model (32) || epoch (8) || inference (8) ||
+//   tensor (4),
+// integers little-endian. Different addresses give independent keys. Ends the process if libcrypto
+// fails.
+void derive_stream_key(const StreamKey& epoch_key, const PadAddress& address,
+                       std::span<std::byte, 32> stream_key) noexcept;
+
+// PadStream expands one stream key. It keeps the key schedule; wiped when it dies. fill is const
+// and may run on several threads at a time.
+class PadStream {
+ public:
+  PadStream(const StreamKey& key, Field f, const Kernels& kernels) noexcept;
+  PadStream(const PadStream&) = delete;
+  PadStream& operator=(const PadStream&) = delete;
+  ~PadStream();
+
+  // fill writes words [first, first + out.size()) of the pad, canonical. Cheapest for 1,000 words
+  // or more at a time. REQUIRES: first + out.size() < 2^40.
+  void fill(std::uint64_t first, std::span<std::uint32_t> out) const noexcept;
+
+  [[nodiscard]] Field field() const noexcept { return field_; }
+
+ private:
+  [[nodiscard]] bool candidates(std::uint64_t stream, std::uint64_t first,
+                                std::span<std::uint32_t> out) const noexcept;
+
+  const Kernels* kernels_;
+  Field field_;
+  base::Wiped<StreamKey> key_;
+  base::Wiped<std::array<std::byte, 240>> round_keys_;  // for kernels that have their own AES
+};
+
+}  // namespace slalom::field
