@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "base/cpu.h"
+#include "field/pad_stream.h"
+#include "field/random.h"
+#include "model/mode.h"
+#include "model/plan.h"
+#include "slalom/result.h"
+#include "vault/factory.h"
+#include "vault/pads.h"
+#include "vault/sealer.h"
+#include "vault/store.h"
+
+namespace slalom::vault {
+
+// InferenceNumbers counts images in attempts over the whole process: all models, loads, connections
+// and threads share one. Thread-safe. It never wraps: 2^64 images take longer than the hardware lasts.
+class InferenceNumbers {
+ public:
+  [[nodiscard]] std::uint64_t next() noexcept { return next_.fetch_add(1); }
+
+ private:
+  std::atomic<std::uint64_t> next_{1};
+};
+
+// Epoch is the life of one trusted process as far as pads go: a key that is drawn at start, never
+// derived, never shared and never written anywhere, and a public name for it. Whatever the store holds
+// from another epoch can never be opened again.
+struct Epoch {
+  field::PadKey key;
+  EpochId id{};
+  // draw makes a fresh epoch; fails closed when there is no good randomness or no locked memory.
+  [[nodiscard]] static Result<std::unique_ptr<Epoch>> draw(field::Random& random);
+};
+
+struct StockOptions {
+  model::Privacy mode = model::Privacy::kPads;
+  WhenDry when_dry = WhenDry::kInline;
+  base::CpuFeatures cpu;
+  std::size_t threads = 1;
+  std::size_t batch = 4;  // images that the factory computes together
+};
+
+// StockedPads keeps prepared factors sealed in a BlobStore (docs/vault-format.md) and the account of
+// them in trusted memory: which inference number lies where, and which numbers are still good. An
+// older or foreign copy of the store fails authentication; nothing that the store says is believed.
+class StockedPads final : public Pads {
+ public:
+  // nodes: the Linear nodes that run on devices. plan, epoch and numbers must outlive the pads; the
+  // store is owned. A store that holds another epoch's stock is emptied (dead_stock() tells).
+  [[nodiscard]] static Result<std::unique_ptr<StockedPads>> create(
+      const model::Plan& plan, const model::Digest& digest, std::span<const std::uint32_t> nodes,
+      const Epoch& epoch, InferenceNumbers& numbers, std::unique_ptr<BlobStore> store,
+      const StockOptions& options);
+  ~StockedPads() override;
+
+  [[nodiscard]] Result<PadTicket> take() override;
+  void fill_pad(const PadTicket& ticket, model::TensorId tensor, field::Field f, std::size_t first,
+                std::span<std::uint32_t> out) override;
+  [[nodiscard]] Status open_factors(const PadTicket& ticket, std::uint32_t node, field::Field f,
+                                    std::size_t first, std::span<std::uint32_t> out) override;
+  void destroy(const PadTicket& ticket) override;
+  [[nodiscard]] Result<std::uint64_t> prepare(std::uint64_t count, Progress progress,
+                                              void* context) override;
+  [[nodiscard]] std::uint64_t stock() const noexcept override;
+  [[nodiscard]] std::uint64_t bytes_per_image() const noexcept override { return image_bytes_; }
+
+  // dead_stock says that the store held pads of an earlier process, which were removed.
+  [[nodiscard]] bool dead_stock() const noexcept { return dead_stock_; }
+
+ private:
+  struct Range {  // where a node's factors lie within an image's part of the store
+    field::Field field = field::Field::kP24;
+    std::uint64_t offset = 0;
+    std::size_t words = 0;
+  };
+  struct Stock {
+    std::uint64_t inference = 0;
+    std::uint64_t location = 0;
+  };
+
+  StockedPads(const model::Plan& plan, const model::Digest& digest, const Epoch& epoch,
+              InferenceNumbers& numbers, std::unique_ptr<BlobStore> store,
+              const StockOptions& options);
+  Status open_store();
+  Status make(std::size_t images);
+  Status seal(const Stock& stock, std::uint32_t node, std::span<const std::uint32_t> factors);
+  [[nodiscard]] FactorAddress address(std::uint64_t inference, std::uint32_t node) const noexcept;
+  [[nodiscard]] std::uint64_t reserve_location();
+
+  const model::Digest digest_;
+  const Epoch& epoch_;
+  InferenceNumbers& numbers_;
+  const std::unique_ptr<BlobStore> store_;
+  const StockOptions options_;
+  bool dead_stock_ = false;
+  std::uint64_t image_bytes_ = 0;
+  std::unordered_map<std::uint32_t, Range> ranges_;  // by node; fixed after create
+
+  std::mutex factory_mutex_;  // held while factors are computed
+  std::unique_ptr<Factory> factory_;
+  std::vector<std::byte> scratch_;
+
+  mutable std::mutex mutex_;  // guards what follows
+  std::condition_variable filled_;
+  std::deque<Stock> stock_;
+  std::vector<std::uint64_t> free_;  // locations that may be sealed over
+  std::uint64_t locations_ = 0;      // locations ever handed out
+  std::unordered_map<std::uint64_t, std::uint64_t> live_;  // inference -> location of tickets in use
+};
+
+}  // namespace slalom::vault
