@@ -18,6 +18,7 @@ Result<std::unique_ptr<Factory>> Factory::create(const model::Plan& plan,
   SLALOM_ASSERT(max_images > 0);
   std::unique_ptr<Factory> factory(new Factory());
   factory->max_images_ = max_images;
+  factory->pool_ = std::make_unique<base::ThreadPool>(threads);
   std::size_t in = 0;
   std::size_t out = 0;
   for (const std::uint32_t index : nodes) {
@@ -26,7 +27,7 @@ Result<std::unique_ptr<Factory>> Factory::create(const model::Plan& plan,
     SLALOM_ASSERT(linear != nullptr && linear->field);
     linear::EngineOptions options;
     options.cpu = cpu;
-    options.threads = threads;
+    options.pool = factory->pool_.get();
     options.max_batch = max_images;
     auto engine = linear::make_engine(*linear, options);
     if (!engine.ok()) return engine.error();

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/cpu.h"
+#include "base/thread_pool.h"
 #include "linear/engine.h"
 #include "model/plan.h"
 #include "slalom/result.h"
@@ -16,8 +17,9 @@
 namespace slalom::vault {
 
 // Factory computes unblinding factors u = W r mod p (the linear part: zero padding, no bias) for
-// chosen Linear nodes of a plan, on this CPU, several images at a time. This is the offline half of the
-// private modes: it costs each layer once per image, in three (p24) or four (p31) limbs. One thread at a time.
+// chosen Linear nodes of a plan, on this CPU, several images at a time. This is the offline half of
+// the private modes: it costs each layer once per image, in three (p24) or four (p31) limbs. One
+// thread at a time.
 class Factory {
  public:
   // nodes: indices of Linear nodes that have a field. The plan must outlive the factory.
@@ -47,6 +49,7 @@ class Factory {
   Factory() = default;
 
   std::size_t max_images_ = 1;
+  std::unique_ptr<base::ThreadPool> pool_;  // outlives the engines
   std::vector<Layer> layers_;
   std::vector<std::uint32_t> pads_, factors_;
 };

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 
+#include "field/pad_stream.h"
 #include "field/prime.h"
 #include "model/plan.h"
 #include "slalom/result.h"
@@ -33,9 +34,10 @@ class Pads {
   // used before it returns. kUnavailable when dry under kFail.
   [[nodiscard]] virtual Result<PadTicket> take() = 0;
 
-  // fill_pad writes words [first, first + out.size()) of the pad r of a tensor, canonical residues.
-  virtual void fill_pad(const PadTicket& ticket, model::TensorId tensor, field::Field f,
-                        std::size_t first, std::span<std::uint32_t> out) = 0;
+  // pad_key derives the stream key of one tensor's pad: words [0, elements) of
+  // field::PadStream(key, f, kernels) are r. kInternal for a ticket that is not in use.
+  [[nodiscard]] virtual Status pad_key(const PadTicket& ticket, model::TensorId tensor,
+                                       field::StreamKey& key) = 0;
 
   // open_factors writes words [first, first + out.size()) of u for the Linear node `node`;
   // authenticated before a single word is handed out. kRejected if the store was touched;

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vault/sealer.h"
 
-#include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/kdf.h>
-#include <openssl/params.h>
+#include <openssl/hmac.h>
 
 #include <cstring>
 
@@ -15,6 +13,7 @@ namespace slalom::vault {
 namespace {
 
 constexpr std::size_t kNonceBytes = 12;
+constexpr std::size_t kAddressBytes = 1 + 32 + 8 + 8 + 4;
 constexpr char kPurpose[] = "slalom unblinding factors v1";
 
 unsigned char* u8(std::byte* p) noexcept { return reinterpret_cast<unsigned char*>(p); }
@@ -22,29 +21,17 @@ const unsigned char* u8(const std::byte* p) noexcept {
   return reinterpret_cast<const unsigned char*>(p);
 }
 
-// derive_key: HKDF-SHA256 with info = purpose || address.
-void derive_key(std::span<const std::byte> epoch_key, std::span<const std::byte> address,
-                std::span<std::byte, kKeyBytes> out) noexcept {
-  EVP_KDF* kdf = EVP_KDF_fetch(nullptr, "HKDF", nullptr);
-  SLALOM_ASSERT(kdf != nullptr);
-  EVP_KDF_CTX* context = EVP_KDF_CTX_new(kdf);
-  EVP_KDF_free(kdf);
-  SLALOM_ASSERT(context != nullptr);
-  std::array<char, 7> digest{"SHA256"};
-  std::array<std::byte, sizeof(kPurpose) + 61> info{};
-  SLALOM_ASSERT(address.size() <= info.size() - sizeof(kPurpose));
-  std::memcpy(info.data(), kPurpose, sizeof(kPurpose));
-  std::memcpy(info.data() + sizeof(kPurpose), address.data(), address.size());
-  const std::array<OSSL_PARAM, 4> params = {
-      OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, digest.data(), 0),
-      OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, const_cast<std::byte*>(epoch_key.data()),
-                                        epoch_key.size()),
-      OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, info.data(),
-                                        sizeof(kPurpose) + address.size()),
-      OSSL_PARAM_construct_end()};
-  const int ok = EVP_KDF_derive(context, u8(out.data()), out.size(), params.data());
-  EVP_KDF_CTX_free(context);
-  SLALOM_ASSERT(ok == 1);
+// derive_key is T(1) of HKDF-Expand: HMAC(epoch key, purpose || address || 0x01).
+void derive_key(const field::StreamKey& epoch_key, std::span<const std::byte> address,
+                field::StreamKey& out) noexcept {
+  std::array<std::byte, sizeof(kPurpose) - 1 + kAddressBytes + 1> info{};
+  std::memcpy(info.data(), kPurpose, sizeof(kPurpose) - 1);
+  std::memcpy(info.data() + sizeof(kPurpose) - 1, address.data(), kAddressBytes);
+  info.back() = std::byte{1};
+  unsigned length = 0;
+  const auto* done = HMAC(EVP_sha256(), epoch_key.data(), static_cast<int>(epoch_key.size()),
+                          u8(info.data()), info.size(), u8(out.data()), &length);
+  SLALOM_ASSERT(done != nullptr && length == out.size());
 }
 
 std::array<std::byte, kNonceBytes> nonce(std::uint32_t chunk) noexcept {
@@ -55,25 +42,22 @@ std::array<std::byte, kNonceBytes> nonce(std::uint32_t chunk) noexcept {
 
 }  // namespace
 
-Sealer::Sealer(std::span<const std::byte> epoch_key, const FactorAddress& address) noexcept
-    : key_{}, aad_{}, context_(EVP_CIPHER_CTX_new()) {
-  SLALOM_ASSERT(context_ != nullptr && epoch_key.size() == kKeyBytes);
+Sealer::Sealer(const field::StreamKey& epoch_key, const FactorAddress& address) noexcept
+    : aad_{}, context_(EVP_CIPHER_CTX_new()) {
+  SLALOM_ASSERT(context_ != nullptr);
   std::byte* at = aad_.data();
   *at++ = static_cast<std::byte>(address.mode);
   std::memcpy(at, address.model.data(), address.model.size());
   at += address.model.size();
-  std::memcpy(at, address.epoch.data(), address.epoch.size());
-  at += address.epoch.size();
+  std::memcpy(at, &address.epoch, sizeof(address.epoch));
+  at += sizeof(address.epoch);
   std::memcpy(at, &address.inference, sizeof(address.inference));
   at += sizeof(address.inference);
   std::memcpy(at, &address.node, sizeof(address.node));
-  derive_key(epoch_key, std::span(aad_).first(aad_.size() - sizeof(std::uint32_t)), key_);
+  derive_key(epoch_key, std::span(aad_).first(kAddressBytes), key_.reveal());
 }
 
-Sealer::~Sealer() {
-  EVP_CIPHER_CTX_free(static_cast<EVP_CIPHER_CTX*>(context_));
-  OPENSSL_cleanse(key_.data(), key_.size());
-}
+Sealer::~Sealer() { EVP_CIPHER_CTX_free(static_cast<EVP_CIPHER_CTX*>(context_)); }
 
 void Sealer::seal(std::uint32_t chunk, std::span<std::byte> bytes,
                   std::span<std::byte, kTagBytes> tag) noexcept {
@@ -81,7 +65,7 @@ void Sealer::seal(std::uint32_t chunk, std::span<std::byte> bytes,
   std::memcpy(aad_.data() + aad_.size() - sizeof(chunk), &chunk, sizeof(chunk));
   const auto iv = nonce(chunk);
   int written = 0;
-  SLALOM_ASSERT(EVP_EncryptInit_ex(context, EVP_aes_256_gcm(), nullptr, u8(key_.data()),
+  SLALOM_ASSERT(EVP_EncryptInit_ex(context, EVP_aes_256_gcm(), nullptr, u8(key_.reveal().data()),
                                    u8(iv.data())) == 1);
   SLALOM_ASSERT(EVP_EncryptUpdate(context, nullptr, &written, u8(aad_.data()),
                                   static_cast<int>(aad_.size())) == 1);
@@ -100,9 +84,10 @@ Status Sealer::open(std::uint32_t chunk, std::span<std::byte> bytes,
   std::array<std::byte, kTagBytes> expected{};
   std::memcpy(expected.data(), tag.data(), kTagBytes);
   int written = 0;
-  SLALOM_ASSERT(EVP_DecryptInit_ex(context, EVP_aes_256_gcm(), nullptr, u8(key_.data()),
+  SLALOM_ASSERT(EVP_DecryptInit_ex(context, EVP_aes_256_gcm(), nullptr, u8(key_.reveal().data()),
                                    u8(iv.data())) == 1);
-  SLALOM_ASSERT(EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_GCM_SET_TAG, kTagBytes, expected.data()) == 1);
+  SLALOM_ASSERT(EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_GCM_SET_TAG, kTagBytes, expected.data()) ==
+                1);
   SLALOM_ASSERT(EVP_DecryptUpdate(context, nullptr, &written, u8(aad_.data()),
                                   static_cast<int>(aad_.size())) == 1);
   SLALOM_ASSERT(EVP_DecryptUpdate(context, u8(bytes.data()), &written, u8(bytes.data()),

@@ -9,7 +9,6 @@
 #include "base/assert.h"
 #include "base/bytes.h"
 #include "base/checked.h"
-#include "field/words.h"
 
 namespace slalom::vault {
 namespace {
@@ -17,9 +16,10 @@ namespace {
 constexpr std::array<char, 8> kMagic = {'S', 'L', 'A', 'L', 'O', 'M', 'P', 'S'};
 constexpr std::uint32_t kStoreVersion = 1;
 constexpr std::uint64_t kFirstLocation = 4096;
-constexpr std::size_t kHeaderBytes = 72;
-constexpr Error kDry{Errc::kUnavailable,
-                     "no prepared pads are left: make more with `slalom pads`, or choose --when-dry"};
+constexpr std::size_t kHeaderBytes = 64;
+constexpr Error kDry{
+    Errc::kUnavailable,
+    "no prepared pads are left: make more with `slalom pads`, or choose --when-dry"};
 constexpr std::uint64_t kMostBytes = 1ULL << 50;
 constexpr Error kTooMany{Errc::kInvalidArgument, "that many pads do not fit any store"};
 constexpr Error kUsed{Errc::kInternal, "a pad was asked for under a number that is not in use"};
@@ -30,7 +30,7 @@ std::vector<std::byte> header(const Epoch& epoch, const model::Digest& digest,
   out.put(std::as_bytes(std::span(kMagic)));
   out.write(kStoreVersion);
   out.write(std::uint32_t{0});
-  out.put(epoch.id);
+  out.write(epoch.id);
   out.put(digest);
   out.write(image_bytes);
   return out.release();
@@ -43,11 +43,20 @@ std::size_t chunk_bytes(field::Field f, std::size_t words) noexcept {
 
 }  // namespace
 
-StockedPads::StockedPads(const model::Plan&, const model::Digest& digest, const Epoch& epoch,
-                         InferenceNumbers& numbers, std::unique_ptr<BlobStore> store,
-                         const StockOptions& options)
+Result<Epoch> Epoch::draw(field::Random& random) {
+  auto key = base::Secret<field::StreamKey>::create();
+  if (!key.ok()) return key.error();
+  Epoch epoch{std::move(key).value(), 0};
+  random.fill(epoch.key.bytes());
+  random.fill(std::as_writable_bytes(std::span(&epoch.id, 1)));
+  return epoch;
+}
+
+StockedPads::StockedPads(const model::Digest& digest, const Epoch& epoch, InferenceNumbers& numbers,
+                         std::unique_ptr<BlobStore> store, const StockOptions& options)
     : digest_(digest),
       epoch_(epoch),
+      kernels_(field::choose_kernels(options.cpu)),
       numbers_(numbers),
       store_(std::move(store)),
       options_(options) {}
@@ -59,7 +68,7 @@ Result<std::unique_ptr<StockedPads>> StockedPads::create(
     const Epoch& epoch, InferenceNumbers& numbers, std::unique_ptr<BlobStore> store,
     const StockOptions& options) {
   std::unique_ptr<StockedPads> pads(
-      new StockedPads(plan, digest, epoch, numbers, std::move(store), options));
+      new StockedPads(digest, epoch, numbers, std::move(store), options));
   for (const std::uint32_t index : nodes) {
     const auto& linear = std::get<model::Linear>(plan.nodes[index].op);
     SLALOM_ASSERT(linear.field.has_value());
@@ -114,14 +123,26 @@ Result<PadTicket> StockedPads::take() {
   return PadTicket{next.inference, true, next.location};
 }
 
-void StockedPads::fill_pad(const PadTicket& ticket, model::TensorId tensor, field::Field f,
-                           std::size_t first, std::span<std::uint32_t> out) {
+field::PadAddress StockedPads::pad_address(std::uint64_t inference,
+                                           model::TensorId tensor) const noexcept {
+  return {options_.mode, digest_, epoch_.id, inference, tensor};
+}
+
+Status StockedPads::pad_key(const PadTicket& ticket, model::TensorId tensor,
+                            field::StreamKey& key) {
   {
     const std::lock_guard lock(mutex_);
-    SLALOM_ASSERT(live_.contains(ticket.inference));
+    if (!live_.contains(ticket.inference)) return kUsed;
   }
-  field::PadStream(epoch_.key, {options_.mode, digest_, ticket.inference, tensor}, f)
-      .fill(first, out);
+  field::derive_stream_key(epoch_.key.reveal(), pad_address(ticket.inference, tensor), key);
+  return {};
+}
+
+void StockedPads::pad_words(std::uint64_t inference, model::TensorId tensor, field::Field f,
+                            std::span<std::uint32_t> words) const {
+  base::Wiped<field::StreamKey> key;
+  field::derive_stream_key(epoch_.key.reveal(), pad_address(inference, tensor), key.reveal());
+  field::PadStream(key.reveal(), f, kernels_).fill(0, words);
 }
 
 Status StockedPads::open_factors(const PadTicket& ticket, std::uint32_t node, field::Field f,
@@ -139,9 +160,8 @@ Status StockedPads::open_factors(const PadTicket& ticket, std::uint32_t node, fi
     return kUsed;
   }
   std::array<std::byte, 64 * 1024 + kTagBytes> buffer;  // NOLINT: filled by read
-  Sealer sealer(epoch_.key.bytes(), address(ticket.inference, node));
-  const std::uint64_t base =
-      kFirstLocation + location * image_bytes_ + range->second.offset;
+  Sealer sealer(epoch_.key.reveal(), address(ticket.inference, node));
+  const std::uint64_t base = kFirstLocation + location * image_bytes_ + range->second.offset;
   while (!out.empty()) {
     const std::size_t chunk = first / chunk_words(f);
     const std::size_t words = std::min(chunk_words(f), range->second.words - first);
@@ -152,7 +172,7 @@ Status StockedPads::open_factors(const PadTicket& ticket, std::uint32_t node, fi
     std::array<std::byte, kTagBytes> tag{};
     std::memcpy(tag.data(), sealed.data() + bytes, kTagBytes);
     SLALOM_TRY(sealer.open(static_cast<std::uint32_t>(chunk), sealed.first(bytes), tag));
-    field::unpack_words(f, sealed.first(bytes), out.first(words));
+    kernels_.unpack(f, sealed.data(), words, out.data());
     first += words;
     out = out.subspan(words);
   }
@@ -175,7 +195,8 @@ std::uint64_t StockedPads::reserve_location() {
   return location;
 }
 
-// make computes and seals factors for a few new inference numbers. REQUIRES: factory_mutex_ is held.
+// make computes and seals factors for a few new inference numbers. REQUIRES: factory_mutex_ is
+// held.
 Status StockedPads::make(std::size_t images) {
   std::vector<Stock> made(images);
   Status status;
@@ -188,10 +209,7 @@ Status StockedPads::make(std::size_t images) {
     status = factory_->compute(
         images,
         [&](std::size_t image, model::TensorId tensor, field::Field f,
-            std::span<std::uint32_t> words) {
-          field::PadStream(epoch_.key, {options_.mode, digest_, made[image].inference, tensor}, f)
-              .fill(0, words);
-        },
+            std::span<std::uint32_t> words) { pad_words(made[image].inference, tensor, f, words); },
         [&](std::size_t image, std::uint32_t node, field::Field,
             std::span<const std::uint32_t> factors) { return seal(made[image], node, factors); });
   }
@@ -210,13 +228,13 @@ Status StockedPads::make(std::size_t images) {
 Status StockedPads::seal(const Stock& stock, std::uint32_t node,
                          std::span<const std::uint32_t> factors) {
   const Range& range = ranges_.at(node);
-  Sealer sealer(epoch_.key.bytes(), address(stock.inference, node));
+  Sealer sealer(epoch_.key.reveal(), address(stock.inference, node));
   std::uint64_t at = kFirstLocation + stock.location * image_bytes_ + range.offset;
   for (std::uint32_t chunk = 0; !factors.empty(); ++chunk) {
     const std::size_t words = std::min(chunk_words(range.field), factors.size());
     const std::size_t bytes = words * field::word_bytes(range.field);
     const auto sealed = std::span(scratch_).first(bytes + kTagBytes);
-    field::pack_words(range.field, factors.first(words), sealed.first(bytes));
+    kernels_.pack(range.field, factors.data(), words, sealed.data());
     sealer.seal(chunk, sealed.first(bytes),
                 std::span<std::byte, kTagBytes>(sealed.data() + bytes, kTagBytes));
     SLALOM_TRY(store_->write(at, sealed));

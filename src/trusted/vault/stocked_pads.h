@@ -13,6 +13,8 @@
 #include <vector>
 
 #include "base/cpu.h"
+#include "base/secret.h"
+#include "field/kernels.h"
 #include "field/pad_stream.h"
 #include "field/random.h"
 #include "model/mode.h"
@@ -26,7 +28,8 @@
 namespace slalom::vault {
 
 // InferenceNumbers counts images in attempts over the whole process: all models, loads, connections
-// and threads share one. Thread-safe. It never wraps: 2^64 images take longer than the hardware lasts.
+// and threads share one. Thread-safe. It never wraps: 2^64 images take longer than the hardware
+// lasts.
 class InferenceNumbers {
  public:
   [[nodiscard]] std::uint64_t next() noexcept { return next_.fetch_add(1); }
@@ -36,13 +39,13 @@ class InferenceNumbers {
 };
 
 // Epoch is the life of one trusted process as far as pads go: a key that is drawn at start, never
-// derived, never shared and never written anywhere, and a public name for it. Whatever the store holds
-// from another epoch can never be opened again.
+// derived, never shared and never written anywhere, and a public name for it. Whatever the store
+// holds from another epoch can never be opened again.
 struct Epoch {
-  field::PadKey key;
-  EpochId id{};
-  // draw makes a fresh epoch; fails closed when there is no good randomness or no locked memory.
-  [[nodiscard]] static Result<std::unique_ptr<Epoch>> draw(field::Random& random);
+  base::Secret<field::StreamKey> key;
+  std::uint64_t id = 0;
+  // draw makes a fresh epoch; kUnavailable when its key cannot be locked in memory.
+  [[nodiscard]] static Result<Epoch> draw(field::Random& random);
 };
 
 struct StockOptions {
@@ -53,9 +56,10 @@ struct StockOptions {
   std::size_t batch = 4;  // images that the factory computes together
 };
 
-// StockedPads keeps prepared factors sealed in a BlobStore (docs/vault-format.md) and the account of
-// them in trusted memory: which inference number lies where, and which numbers are still good. An
-// older or foreign copy of the store fails authentication; nothing that the store says is believed.
+// StockedPads keeps prepared factors sealed in a BlobStore (docs/vault-format.md) and the account
+// of them in trusted memory: which inference number lies where, and which numbers are still good.
+// An older or foreign copy of the store fails authentication; nothing that the store says is
+// believed.
 class StockedPads final : public Pads {
  public:
   // nodes: the Linear nodes that run on devices. plan, epoch and numbers must outlive the pads; the
@@ -67,8 +71,8 @@ class StockedPads final : public Pads {
   ~StockedPads() override;
 
   [[nodiscard]] Result<PadTicket> take() override;
-  void fill_pad(const PadTicket& ticket, model::TensorId tensor, field::Field f, std::size_t first,
-                std::span<std::uint32_t> out) override;
+  [[nodiscard]] Status pad_key(const PadTicket& ticket, model::TensorId tensor,
+                               field::StreamKey& key) override;
   [[nodiscard]] Status open_factors(const PadTicket& ticket, std::uint32_t node, field::Field f,
                                     std::size_t first, std::span<std::uint32_t> out) override;
   void destroy(const PadTicket& ticket) override;
@@ -91,17 +95,21 @@ class StockedPads final : public Pads {
     std::uint64_t location = 0;
   };
 
-  StockedPads(const model::Plan& plan, const model::Digest& digest, const Epoch& epoch,
-              InferenceNumbers& numbers, std::unique_ptr<BlobStore> store,
-              const StockOptions& options);
+  StockedPads(const model::Digest& digest, const Epoch& epoch, InferenceNumbers& numbers,
+              std::unique_ptr<BlobStore> store, const StockOptions& options);
   Status open_store();
   Status make(std::size_t images);
   Status seal(const Stock& stock, std::uint32_t node, std::span<const std::uint32_t> factors);
+  void pad_words(std::uint64_t inference, model::TensorId tensor, field::Field f,
+                 std::span<std::uint32_t> words) const;
+  [[nodiscard]] field::PadAddress pad_address(std::uint64_t inference,
+                                              model::TensorId tensor) const noexcept;
   [[nodiscard]] FactorAddress address(std::uint64_t inference, std::uint32_t node) const noexcept;
   [[nodiscard]] std::uint64_t reserve_location();
 
   const model::Digest digest_;
   const Epoch& epoch_;
+  const field::Kernels& kernels_;
   InferenceNumbers& numbers_;
   const std::unique_ptr<BlobStore> store_;
   const StockOptions options_;
@@ -118,7 +126,8 @@ class StockedPads final : public Pads {
   std::deque<Stock> stock_;
   std::vector<std::uint64_t> free_;  // locations that may be sealed over
   std::uint64_t locations_ = 0;      // locations ever handed out
-  std::unordered_map<std::uint64_t, std::uint64_t> live_;  // inference -> location of tickets in use
+  std::unordered_map<std::uint64_t, std::uint64_t>
+      live_;  // inference -> location of tickets in use
 };
 
 }  // namespace slalom::vault

@@ -46,7 +46,8 @@ Status FileStore::reserve(std::uint64_t bytes) {
 }
 
 Status FileStore::clear() {
-  return ftruncate(fd_, 0) == 0 ? Status{} : Error{Errc::kUnavailable, "the pad store cannot be emptied"};
+  return ftruncate(fd_, 0) == 0 ? Status{}
+                                : Error{Errc::kUnavailable, "the pad store cannot be emptied"};
 }
 
 std::uint64_t FileStore::size() {

@@ -11,8 +11,8 @@
 
 namespace slalom::vault {
 
-// BlobStore is untrusted storage for sealed bytes: it may lose, change, replay or refuse them. Calls
-// from several threads may overlap as long as their ranges do not.
+// BlobStore is untrusted storage for sealed bytes: it may lose, change, replay or refuse them.
+// Calls from several threads may overlap as long as their ranges do not.
 class BlobStore {
  public:
   virtual ~BlobStore() = default;
