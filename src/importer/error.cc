@@ -3,6 +3,25 @@
 
 namespace slalom::importer {
 
+namespace {
+
+constexpr std::size_t kMaxText = 2000;
+
+// printable replaces control characters and cuts what is absurdly long: names come from an
+// untrusted file, and the message goes to a terminal.
+std::string printable(std::string text) {
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = '?';
+  }
+  if (text.size() > kMaxText) {
+    text.resize(kMaxText);
+    text += "...";
+  }
+  return text;
+}
+
+}  // namespace
+
 std::string Error::message() const {
   std::string where;
   if (!op.empty()) where = op;
@@ -10,7 +29,7 @@ std::string Error::message() const {
   std::string text;
   if (!node.empty()) text = "node '" + node + "'";
   if (!where.empty()) text += text.empty() ? where : " (" + where + ")";
-  return text.empty() ? what : text + ": " + what;
+  return printable(text.empty() ? what : text + ": " + what);
 }
 
 }  // namespace slalom::importer

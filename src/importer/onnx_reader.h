@@ -25,16 +25,15 @@ inline constexpr std::int64_t kMaxOpset = 21;
 struct ReadLimits {
   std::int64_t max_constant_bytes = std::int64_t{8} << 30;  // all initialisers together
   std::size_t max_nodes = 100'000;
-  std::size_t max_rank = 8;
 };
 
 // read_onnx reads a file. Tensors with external data are read from files in the same folder or
-// below it: a location that is absolute, has a ".." component, or leads out of the folder through
-// a symbolic link is refused, and so is an offset or length outside of the file.
+// below it: a location that is absolute, has a ".." component or passes through a symbolic link is
+// refused, and so is an offset or length outside of the file.
 // Thread safe.
 ImportResult<Graph> read_onnx(const std::string& path, const ReadLimits& limits = {});
 
-// parse_onnx reads a file's bytes. External data is refused if `folder` is empty.
+// parse_onnx reads a file's bytes. External data is refused without a `folder`.
 ImportResult<Graph> parse_onnx(std::span<const std::byte> bytes,
                                const std::optional<std::string>& folder = std::nullopt,
                                const ReadLimits& limits = {});

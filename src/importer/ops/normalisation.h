@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef SLALOM_SRC_IMPORTER_OPS_NORMALISATION_H_
+#define SLALOM_SRC_IMPORTER_OPS_NORMALISATION_H_
+
+#include <vector>
+
+#include "importer/graph.h"
+
+namespace slalom::importer {
+
+// ChannelAffine is y = scale * x + shift for one channel.
+struct ChannelAffine {
+  double scale = 1.0;
+  double shift = 0.0;
+};
+
+// channel_affine gives what a BatchNormalization in inference form does to each channel:
+// scale = gamma / sqrt(variance + epsilon), shift = beta - mean * scale (Ioffe and Szegedy,
+// "Batch Normalization", ICML 2015, algorithm 2, step 11).
+// REQUIRES: float32 tensors of one size.
+std::vector<ChannelAffine> channel_affine(const Node& node, const Tensor& scale, const Tensor& bias,
+                                          const Tensor& mean, const Tensor& variance);
+
+}  // namespace slalom::importer
+
+#endif  // SLALOM_SRC_IMPORTER_OPS_NORMALISATION_H_

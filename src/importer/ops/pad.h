@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef SLALOM_SRC_IMPORTER_OPS_PAD_H_
+#define SLALOM_SRC_IMPORTER_OPS_PAD_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "importer/ops/op.h"
+
+namespace slalom::importer {
+
+// PadAmount is what Pad adds at both ends of a dimension; negative amounts crop.
+struct PadAmount {
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
+};
+
+// pad_amounts reads the inputs of a Pad node: one entry for each dimension.
+std::vector<PadAmount> pad_amounts(const InferContext& context);
+
+OpDef pad_op();
+
+}  // namespace slalom::importer
+
+#endif  // SLALOM_SRC_IMPORTER_OPS_PAD_H_

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef SLALOM_SRC_IMPORTER_OPS_PARALLEL_H_
+#define SLALOM_SRC_IMPORTER_OPS_PARALLEL_H_
+
+#include <cstddef>
+#include <functional>
+
+namespace slalom::importer {
+
+// parallel_for calls work(i) once for every i in [0, count), from up to `threads` threads and in
+// no order; it returns when all calls have. An exception of a call is thrown again here, after
+// the others were told to stop taking new numbers.
+void parallel_for(unsigned threads, std::size_t count,
+                  const std::function<void(std::size_t)>& work);
+
+}  // namespace slalom::importer
+
+#endif  // SLALOM_SRC_IMPORTER_OPS_PARALLEL_H_

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs the backend node tests of ONNX: those of Debian's libonnx-testdata (ONNX 1.12, operator sets
+// up to 17) and, where the project's .venv has the onnx package, its newer ones (ONNX 1.16, up to
+// 21). A checked-in list says of every folder what must happen, so that nothing is skipped
+// silently:
+//   run NAME             the outputs agree
+//   old NAME             the same once operator set 11 is asked for: the file asks for an older
+//   one,
+//                        whose definition of this operator is the same
+//   refuse NAME: TEXT    reading or running ends in an error that holds TEXT
+//   data NAME: TEXT      the test's own tensors have a type that is not imported
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <sstream>
+
+#include "importer/interpreter.h"
+#include "importer/node_cases.h"
+#include "importer/onnx_reader.h"
+
+namespace slalom::importer {
+namespace {
+
+using testing::difference;
+using testing::read_bytes;
+using testing::read_tensors;
+using testing::subfolders;
+using testing::with_opset;
+
+struct Expectation {
+  std::string verb;
+  std::string text;
+};
+
+std::map<std::string, Expectation> read_list(const std::string& path) {
+  std::map<std::string, Expectation> list;
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    if (line.empty() || line.front() == '#') continue;
+    const std::size_t space = line.find(' ');
+    const std::size_t colon = line.find(": ");
+    const std::string name = line.substr(space + 1, colon - space - 1);
+    const bool fresh =
+        list.emplace(name, Expectation{.verb = line.substr(0, space),
+                                       .text = colon == std::string::npos ? std::string()
+                                                                          : line.substr(colon + 2)})
+            .second;
+    EXPECT_TRUE(fresh) << name << " is listed twice";
+  }
+  return list;
+}
+
+// outcome runs one case and says what happened in the words of the list.
+Expectation outcome(const std::string& dir, const std::string& verb) {
+  std::vector<std::byte> bytes = read_bytes(dir + "/model.onnx");
+  if (verb == "old") bytes = with_opset(bytes, kMinOpset);
+  ImportResult<Graph> graph = parse_onnx(bytes);
+  if (!graph) return {.verb = "refuse", .text = graph.error().message()};
+  const auto inputs = read_tensors(dir + "/test_data_set_0", "input");
+  if (!inputs) return {.verb = "data", .text = inputs.error().message()};
+  const auto expected = read_tensors(dir + "/test_data_set_0", "output");
+  if (!expected) return {.verb = "data", .text = expected.error().message()};
+  const auto outputs = run(graph.value(), inputs.value());
+  if (!outputs) return {.verb = "refuse", .text = outputs.error().message()};
+  if (outputs.value().size() != expected.value().size() || expected.value().empty()) {
+    return {.verb = "wrong", .text = "the number of outputs"};
+  }
+  for (std::size_t i = 0; i < outputs.value().size(); ++i) {
+    const std::string text = difference(outputs.value()[i], expected.value()[i]);
+    if (!text.empty()) return {.verb = "wrong", .text = text};
+  }
+  return {.verb = verb, .text = {}};
+}
+
+void check_all(const std::string& root, const std::string& list_path, std::size_t least_run) {
+  const auto list = read_list(list_path);
+  const auto names = subfolders(root);
+  std::size_t ran = 0;
+  for (const std::string& name : names) {
+    const auto it = list.find(name);
+    if (it == list.end()) {
+      ADD_FAILURE() << name << " is not listed";
+      continue;
+    }
+    const auto& [verb, text] = it->second;
+    const Expectation found = outcome(root + "/" + name, verb);
+    EXPECT_EQ(found.verb, verb) << name << ": " << found.text;
+    EXPECT_NE(found.text.find(text), std::string::npos) << name << ": " << found.text;
+    if (found.verb == "run" || found.verb == "old") ++ran;
+  }
+  EXPECT_EQ(names.size(), list.size()) << "a listed folder is missing";
+  EXPECT_GE(ran, least_run);
+}
+
+TEST(NodeCases, DebianTestDataOfOnnx112) {
+  const std::string root = "/usr/share/libonnx-testdata/data/node";
+  ASSERT_TRUE(std::filesystem::is_directory(root)) << "install libonnx-testdata";
+  check_all(root, SLALOM_TEST_DIR "/node_cases_1_12.txt", 330);
+}
+
+// onnx_of_venv finds the node tests of the onnx package in the project's .venv.
+std::string onnx_of_venv() {
+  const std::filesystem::path lib = SLALOM_VENV "/lib";
+  if (!std::filesystem::is_directory(lib)) return {};
+  for (const auto& entry : std::filesystem::directory_iterator(lib)) {
+    const auto found = entry.path() / "site-packages/onnx/backend/test/data/node";
+    if (std::filesystem::is_directory(found)) return found;
+  }
+  return {};
+}
+
+TEST(NodeCases, PythonPackageOfOnnx116) {
+  const std::string root = onnx_of_venv();
+  if (root.empty()) GTEST_SKIP() << "no onnx package in .venv: run tools/install.sh --venv";
+  check_all(root, SLALOM_TEST_DIR "/node_cases_1_16.txt", 390);
+}
+
+}  // namespace
+}  // namespace slalom::importer
