@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vault/stocked_pads.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <set>
+#include <thread>
+
+#include "support/plans.h"
+
+namespace slalom::vault {
+namespace {
+
+// SharedStore lets a test look at, change and bring back what the pads keep outside.
+struct Outside {
+  std::vector<std::byte> bytes;
+  std::uint64_t most = ~0ULL;
+};
+class SharedStore final : public BlobStore {
+ public:
+  explicit SharedStore(Outside& outside) : outside_(outside) {}
+  Status write(std::uint64_t offset, std::span<const std::byte> bytes) override {
+    std::memcpy(outside_.bytes.data() + offset, bytes.data(), bytes.size());
+    return {};
+  }
+  Status read(std::uint64_t offset, std::span<std::byte> out) override {
+    if (offset + out.size() > outside_.bytes.size()) return Error{Errc::kUnavailable, "gone"};
+    std::memcpy(out.data(), outside_.bytes.data() + offset, out.size());
+    return {};
+  }
+  Status reserve(std::uint64_t bytes) override {
+    if (bytes > outside_.most) return Error{Errc::kUnavailable, "full"};
+    outside_.bytes.resize(std::max<std::size_t>(outside_.bytes.size(), bytes));
+    return {};
+  }
+  Status clear() override {
+    outside_.bytes.clear();
+    return {};
+  }
+  std::uint64_t size() override { return outside_.bytes.size(); }
+
+ private:
+  Outside& outside_;
+};
+
+// naive_linear computes W x mod p with zero padding, one term at a time.
+std::vector<std::uint32_t> naive_linear(const model::Linear& linear,
+                                        const std::vector<std::uint32_t>& x) {
+  const auto p = static_cast<__int128>(field::modulus(*linear.field));
+  std::vector<std::uint32_t> in = x;
+  for (const auto& stage : linear.stages) {
+    const model::Conv& c = stage.conv;
+    std::vector<std::uint32_t> out(c.out.elements());
+    for (std::size_t oy = 0; oy < c.out.h; ++oy) {
+      for (std::size_t ox = 0; ox < c.out.w; ++ox) {
+        for (std::size_t o = 0; o < c.out.c; ++o) {
+          __int128 sum = 0;
+          for (std::size_t t = 0; t < c.terms(); ++t) {
+            const std::size_t i = t % c.group_in();
+            const std::size_t tap = t / c.group_in();
+            const auto y =
+                static_cast<std::int64_t>(oy * c.window.stride_h +
+                                          tap / c.window.kernel_w * c.window.dilation_h) -
+                c.window.pad_top;
+            const auto xx =
+                static_cast<std::int64_t>(ox * c.window.stride_w +
+                                          tap % c.window.kernel_w * c.window.dilation_w) -
+                c.window.pad_left;
+            if (y < 0 || xx < 0 || y >= c.in.h || xx >= c.in.w) continue;
+            const std::size_t at =
+                (static_cast<std::size_t>(y) * c.in.w + static_cast<std::size_t>(xx)) * c.in.c +
+                o / c.group_out() * c.group_in() + i;
+            sum += static_cast<__int128>(stage.weights[o * c.terms() + t]) * in[at];
+          }
+          out[(oy * c.out.w + ox) * c.out.c + o] = static_cast<std::uint32_t>((sum % p + p) % p);
+        }
+      }
+    }
+    in = std::move(out);
+  }
+  return in;
+}
+
+class StockedPadsTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    auto random = field::make_system_random(cpu_);
+    ASSERT_TRUE(random.ok()) << random.error().message;
+    random_ = std::move(random).value();
+    for (std::uint32_t i = 0; i < plan_.nodes.size(); ++i) {
+      const auto* linear = std::get_if<model::Linear>(&plan_.nodes[i].op);
+      if (linear != nullptr && linear->field) nodes_.push_back(i);
+    }
+    digest_ = *model::plan_digest(model::encode_plan(plan_));
+  }
+  Epoch draw() { return Epoch::draw(*random_).value(); }
+  std::unique_ptr<StockedPads> open(const Epoch& epoch, WhenDry when_dry = WhenDry::kFail) {
+    StockOptions options;
+    options.when_dry = when_dry;
+    options.cpu = cpu_;
+    options.batch = 3;
+    auto pads = StockedPads::create(plan_, digest_, nodes_, epoch, numbers_,
+                                    std::make_unique<SharedStore>(outside_), options);
+    EXPECT_TRUE(pads.ok()) << pads.error().message;
+    return std::move(pads).value();
+  }
+  std::vector<std::uint32_t> pad(StockedPads& pads, const PadTicket& ticket, std::uint32_t node) {
+    const auto& linear = std::get<model::Linear>(plan_.nodes[node].op);
+    base::Wiped<field::StreamKey> key;
+    EXPECT_TRUE(pads.pad_key(ticket, plan_.nodes[node].inputs[0], key.reveal()).ok());
+    std::vector<std::uint32_t> words(linear.in().elements());
+    field::PadStream(key.reveal(), *linear.field, field::choose_kernels(cpu_)).fill(0, words);
+    return words;
+  }
+  Status factors(StockedPads& pads, const PadTicket& ticket, std::uint32_t node,
+                 std::vector<std::uint32_t>& out) {
+    const auto& linear = std::get<model::Linear>(plan_.nodes[node].op);
+    out.assign(linear.out().elements(), 0);
+    return pads.open_factors(ticket, node, *linear.field, 0, out);
+  }
+  // usable says whether every node's factors open; any failure must be kRejected.
+  bool usable(StockedPads& pads, const PadTicket& ticket) {
+    for (const std::uint32_t node : nodes_) {
+      std::vector<std::uint32_t> out;
+      const auto status = factors(pads, ticket, node, out);
+      if (!status.ok()) {
+        EXPECT_EQ(status.error().code, Errc::kRejected);
+        return false;
+      }
+    }
+    return true;
+  }
+
+  base::CpuFeatures cpu_ = base::detect_cpu();
+  std::unique_ptr<field::Random> random_;
+  model::Plan plan_ = testing::small_network();
+  model::Digest digest_{};
+  std::vector<std::uint32_t> nodes_;
+  InferenceNumbers numbers_;
+  Outside outside_;
+};
+
+TEST_F(StockedPadsTest, FactorsAreTheLinearImageOfThePads) {
+  const Epoch epoch = draw();
+  const auto pads = open(epoch);
+  ASSERT_TRUE(pads->prepare(4, nullptr, nullptr).ok());
+  EXPECT_EQ(pads->stock(), 4U);
+  for (int image = 0; image < 4; ++image) {
+    const auto ticket = pads->take();
+    ASSERT_TRUE(ticket.ok());
+    for (const std::uint32_t node : nodes_) {
+      std::vector<std::uint32_t> u;
+      ASSERT_TRUE(factors(*pads, *ticket, node, u).ok());
+      EXPECT_EQ(u, naive_linear(std::get<model::Linear>(plan_.nodes[node].op),
+                                pad(*pads, *ticket, node)));
+    }
+    pads->destroy(*ticket);
+  }
+  EXPECT_EQ(pads->take().error().code, Errc::kUnavailable);
+}
+
+TEST_F(StockedPadsTest, NoTwoImagesShareANumberOrAPad) {
+  const Epoch epoch = draw();
+  const auto pads = open(epoch, WhenDry::kInline);
+  std::set<std::uint64_t> numbers;
+  std::set<std::vector<std::uint32_t>> seen;
+  for (int image = 0; image < 20; ++image) {
+    const auto ticket = pads->take();
+    ASSERT_TRUE(ticket.ok());
+    EXPECT_TRUE(numbers.insert(ticket->inference).second);
+    EXPECT_TRUE(seen.insert(pad(*pads, *ticket, nodes_[0])).second);
+    pads->destroy(*ticket);
+  }
+}
+
+TEST_F(StockedPadsTest, ADestroyedTicketOpensNothing) {
+  const Epoch epoch = draw();
+  const auto pads = open(epoch, WhenDry::kInline);
+  const auto ticket = pads->take();
+  ASSERT_TRUE(ticket.ok());
+  pads->destroy(*ticket);
+  std::vector<std::uint32_t> out;
+  EXPECT_FALSE(factors(*pads, *ticket, nodes_[0], out).ok());
+  base::Wiped<field::StreamKey> key;
+  EXPECT_FALSE(pads->pad_key(*ticket, 0, key.reveal()).ok());
+  // A number that was never handed out opens nothing either.
+  EXPECT_FALSE(factors(*pads, PadTicket{999'999, true, 0}, nodes_[0], out).ok());
+}
+
+TEST_F(StockedPadsTest, AnOlderCopyOfTheStoreIsRejected) {
+  const Epoch epoch = draw();
+  const auto pads = open(epoch);
+  ASSERT_TRUE(pads->prepare(1, nullptr, nullptr).ok());
+  const auto old = outside_.bytes;
+  const auto first = pads->take();
+  ASSERT_TRUE(usable(*pads, *first));
+  pads->destroy(*first);
+  ASSERT_TRUE(pads->prepare(1, nullptr, nullptr).ok());  // the same place, another number
+  const auto second = pads->take();
+  EXPECT_EQ(second->location, first->location);
+  outside_.bytes = old;
+  EXPECT_FALSE(usable(*pads, *second));
+}
+
+TEST_F(StockedPadsTest, SwappedImagesAreRejected) {
+  const Epoch epoch = draw();
+  const auto pads = open(epoch);
+  ASSERT_TRUE(pads->prepare(2, nullptr, nullptr).ok());
+  const auto size = static_cast<std::ptrdiff_t>(pads->bytes_per_image());
+  std::swap_ranges(outside_.bytes.begin() + 4096, outside_.bytes.begin() + 4096 + size,
+                   outside_.bytes.begin() + 4096 + size);
+  const auto first = pads->take();
+  EXPECT_FALSE(usable(*pads, *first));
+}
+
+TEST_F(StockedPadsTest, AnyChangedByteIsRejected) {
+  const Epoch epoch = draw();
+  const auto pads = open(epoch);
+  ASSERT_TRUE(pads->prepare(1, nullptr, nullptr).ok());
+  const auto ticket = pads->take();
+  for (std::size_t i = 4096; i < outside_.bytes.size(); i += 97) {
+    outside_.bytes[i] ^= std::byte{1};
+    EXPECT_FALSE(usable(*pads, *ticket)) << i;
+    outside_.bytes[i] ^= std::byte{1};
+  }
+  EXPECT_TRUE(usable(*pads, *ticket));
+}
+
+TEST_F(StockedPadsTest, StockOfAnotherEpochIsRemoved) {
+  const Epoch first = draw();
+  open(first)->prepare(2, nullptr, nullptr).value();
+  const auto left = outside_.bytes;
+  const Epoch second = draw();
+  const auto pads = open(second);
+  EXPECT_TRUE(pads->dead_stock());
+  EXPECT_EQ(pads->stock(), 0U);
+  EXPECT_EQ(outside_.bytes.size(), 4096U);
+  // Brought back behind our back, it opens for no number of this epoch.
+  ASSERT_TRUE(pads->prepare(2, nullptr, nullptr).ok());
+  outside_.bytes = left;
+  EXPECT_FALSE(usable(*pads, *pads->take()));
+}
+
+TEST_F(StockedPadsTest, AStoreThatIsTooSmallIsRefusedBeforeAnyWork) {
+  const Epoch epoch = draw();
+  const auto pads = open(epoch);
+  outside_.most = 4096 + 3 * pads->bytes_per_image();
+  const auto made = pads->prepare(4, nullptr, nullptr);
+  ASSERT_FALSE(made.ok());
+  EXPECT_EQ(made.error().code, Errc::kUnavailable);
+  EXPECT_EQ(pads->stock(), 0U);
+  EXPECT_EQ(*pads->prepare(3, nullptr, nullptr), 3U);
+}
+
+TEST_F(StockedPadsTest, ProgressCanStopAndContinue) {
+  const Epoch epoch = draw();
+  const auto pads = open(epoch);
+  const auto stop = [](void*, std::uint64_t made, std::uint64_t) { return made < 3; };
+  EXPECT_EQ(*pads->prepare(9, stop, nullptr), 3U);
+  EXPECT_EQ(*pads->prepare(6, nullptr, nullptr), 6U);
+  EXPECT_EQ(pads->stock(), 9U);
+}
+
+TEST_F(StockedPadsTest, WaitingForStockEndsWhenItComes) {
+  const Epoch epoch = draw();
+  const auto pads = open(epoch, WhenDry::kWait);
+  std::atomic<bool> taken{false};
+  std::thread waiter([&] { taken = pads->take().ok(); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(30));
+  EXPECT_FALSE(taken);
+  ASSERT_TRUE(pads->prepare(1, nullptr, nullptr).ok());
+  waiter.join();
+  EXPECT_TRUE(taken);
+}
+
+TEST_F(StockedPadsTest, ManyThreadsShareOneStock) {
+  const Epoch epoch = draw();
+  const auto pads = open(epoch, WhenDry::kInline);
+  std::mutex mutex;
+  std::set<std::uint64_t> numbers;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 10; ++i) {
+        const auto ticket = pads->take();
+        ASSERT_TRUE(ticket.ok());
+        std::vector<std::uint32_t> u;
+        ASSERT_TRUE(factors(*pads, *ticket, nodes_[0], u).ok());
+        pads->destroy(*ticket);
+        const std::lock_guard lock(mutex);
+        EXPECT_TRUE(numbers.insert(ticket->inference).second);
+      }
+    });
+  }
+  pads->prepare(20, nullptr, nullptr).value();
+  for (auto& t : threads) t.join();
+  EXPECT_EQ(numbers.size(), 40U);
+}
+
+}  // namespace
+}  // namespace slalom::vault

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vault/store.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <memory>
+#include <string>
+
+namespace slalom::vault {
+namespace {
+
+std::unique_ptr<BlobStore> temporary_file() {
+  std::string path = "/tmp/slalom-store-XXXXXX";
+  const int fd = mkstemp(path.data());
+  unlink(path.c_str());
+  return std::make_unique<FileStore>(fd);
+}
+
+class Store : public ::testing::TestWithParam<bool> {
+ protected:
+  std::unique_ptr<BlobStore> store_ =
+      GetParam() ? temporary_file() : std::unique_ptr<BlobStore>(new MemoryStore());
+};
+
+TEST_P(Store, KeepsWhatWasWritten) {
+  ASSERT_TRUE(store_->reserve(1000).ok());
+  const std::vector<std::byte> a(100, std::byte{1});
+  const std::vector<std::byte> b(100, std::byte{2});
+  ASSERT_TRUE(store_->write(900, a).ok());
+  ASSERT_TRUE(store_->write(0, b).ok());
+  std::vector<std::byte> out(100);
+  ASSERT_TRUE(store_->read(900, out).ok());
+  EXPECT_EQ(out, a);
+  EXPECT_EQ(store_->size(), 1000U);
+  ASSERT_TRUE(store_->clear().ok());
+  EXPECT_EQ(store_->size(), 0U);
+}
+
+TEST_P(Store, ReadingPastTheEndIsUnavailable) {
+  ASSERT_TRUE(store_->reserve(100).ok());
+  std::vector<std::byte> out(101);
+  const auto status = store_->read(0, out);
+  ASSERT_FALSE(status.ok());
+  EXPECT_EQ(status.error().code, Errc::kUnavailable);
+  EXPECT_FALSE(store_->read(~0ULL - 7, std::span(out).first(8)).ok());
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, Store, ::testing::Bool(),
+                         [](const auto& kind) { return kind.param ? "file" : "memory"; });
+
+// A file that may not grow any further, as on a full disk: a child process with RLIMIT_FSIZE.
+TEST(FileStore, FullDiskIsUnavailable) {
+  const pid_t child = fork();
+  if (child == 0) {
+    signal(SIGXFSZ, SIG_IGN);
+    const rlimit limit{4096, 4096};
+    if (setrlimit(RLIMIT_FSIZE, &limit) != 0) _exit(9);
+    const auto store = temporary_file();
+    if (!store->reserve(4096).ok()) _exit(1);
+    const auto reserved = store->reserve(1 << 20);
+    if (reserved.ok() || reserved.error().code != Errc::kUnavailable) _exit(2);
+    const std::vector<std::byte> bytes(8192);
+    const auto written = store->write(0, bytes);
+    if (written.ok() || written.error().code != Errc::kUnavailable) _exit(3);
+    _exit(0);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+}  // namespace
+}  // namespace slalom::vault
