@@ -59,10 +59,11 @@ class SecretArena {
 
  private:
   static constexpr std::size_t kAlignment = 64;
+  static constexpr std::size_t kHugeFrom = std::size_t{4} << 20;
   [[nodiscard]] std::byte* take_bytes(std::size_t bytes) noexcept;
   void destroy() noexcept;
 
-  std::byte* mapping_ = nullptr;  // guard page first
+  std::byte* mapping_ = nullptr;  // the usable bytes, between two guard pages
   std::size_t size_ = 0;          // usable bytes
   std::size_t used_ = 0;
   bool locked_ = false;

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-target_sources(slalom_trusted PRIVATE base/thread_pool.cc)
+target_sources(slalom_trusted PRIVATE base/arena.cc base/thread_pool.cc)

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/arena.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <utility>
+
+#include "base/assert.h"
+#include "base/checked.h"
+
+namespace slalom::base {
+
+void wipe(void* memory, std::size_t bytes) noexcept {
+  if (bytes == 0) return;
+  std::memset(memory, 0, bytes);
+  // The compiler must assume that this reads the zeros.
+  __asm__ volatile("" : : "r"(memory) : "memory");
+}
+
+Result<SecretArena> SecretArena::create(std::size_t bytes, Lock lock) noexcept {
+  const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  const auto padded = checked_add<std::size_t>(bytes, page - 1);
+  const auto whole = padded ? checked_add<std::size_t>(*padded / page * page, 2 * page) : padded;
+  if (!whole) return Error{Errc::kUnavailable, "no memory for secrets"};
+  SecretArena arena;
+  arena.size_ = *whole - 2 * page;
+  if (arena.size_ == 0) return arena;
+  // Mapped without access, then opened between the guard pages.
+  void* const mapping =
+      mmap(nullptr, *whole, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (mapping == MAP_FAILED) return Error{Errc::kUnavailable, "no memory for secrets"};
+  arena.mapping_ = static_cast<std::byte*>(mapping) + page;
+  std::byte* const memory = arena.mapping_;
+  if (mprotect(memory, arena.size_, PROT_READ | PROT_WRITE) != 0) {
+    return Error{Errc::kUnavailable, "no memory for secrets"};
+  }
+  if (madvise(memory, arena.size_, MADV_DONTDUMP) != 0 ||
+      madvise(memory, arena.size_, MADV_DONTFORK) != 0) {
+    return Error{Errc::kUnavailable, "the kernel will not keep secrets out of dumps and forks"};
+  }
+  // Huge pages spare the check vectors most of their address translations. Only a hint.
+  if (arena.size_ >= kHugeFrom) (void)madvise(memory, arena.size_, MADV_HUGEPAGE);
+  arena.locked_ = mlock(memory, arena.size_) == 0;
+  if (!arena.locked_ && lock == Lock::kRequired) {
+    return Error{Errc::kUnavailable,
+                 "keys cannot be locked into memory; raise the limit (ulimit -l)"};
+  }
+  return arena;
+}
+
+SecretArena::SecretArena(SecretArena&& other) noexcept
+    : mapping_(std::exchange(other.mapping_, nullptr)),
+      size_(std::exchange(other.size_, 0)),
+      used_(std::exchange(other.used_, 0)),
+      locked_(std::exchange(other.locked_, false)) {}
+
+SecretArena& SecretArena::operator=(SecretArena&& other) noexcept {
+  if (this != &other) {
+    destroy();
+    mapping_ = std::exchange(other.mapping_, nullptr);
+    size_ = std::exchange(other.size_, 0);
+    used_ = std::exchange(other.used_, 0);
+    locked_ = std::exchange(other.locked_, false);
+  }
+  return *this;
+}
+
+SecretArena::~SecretArena() { destroy(); }
+
+void SecretArena::destroy() noexcept {
+  if (mapping_ == nullptr) return;
+  const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  wipe(mapping_, used_);
+  (void)munmap(mapping_ - page, size_ + 2 * page);
+  mapping_ = nullptr;
+}
+
+std::byte* SecretArena::take_bytes(std::size_t bytes) noexcept {
+  SLALOM_ASSERT(bytes <= size_ - used_);
+  std::byte* const out = mapping_ + used_;
+  const std::size_t rounded = round_up(bytes, kAlignment);
+  used_ = rounded < size_ - used_ ? used_ + rounded : size_;
+  return out;
+}
+
+}  // namespace slalom::base
