@@ -132,6 +132,32 @@ TEST_F(CpuDeviceTest, RefusesWhatThePlanDoesNotAllow) {
   changed([](Call& c) { c.job.kind = InputKind::kRetained; }, Errc::kUnavailable);
 }
 
+// A request may name the other field; the answer is then reduced by that one.
+TEST_F(CpuDeviceTest, AnswersInTheFieldOfTheRequest) {
+  for (const auto& [layer, linear] : layers_) {
+    for (const Field f : {Field::kP24, Field::kP31}) {
+      const std::vector<std::uint8_t> codes =
+          linear_test::make_codes(linear->in().elements(), linear_test::Data::kEdges, random_);
+      std::vector<Wide> x;
+      Call call = make_call(layer, InputKind::kCodes, 1);
+      call.job.field = f;
+      call.input.clear();
+      for (const std::uint8_t q : codes) {
+        call.input.push_back(static_cast<std::byte>(q));
+        x.push_back(Wide{q} - 128);
+      }
+      call.expected.clear();
+      for (const Wide y : linear_test::naive(*linear, x, Wide{call.job.pad_code} - 128)) {
+        append(call.expected, static_cast<std::uint32_t>(linear_test::modulo(y, f)),
+               field::word_bytes(f));
+      }
+      call.output.assign(call.expected.size(), {});
+      ASSERT_TRUE(device_.run(call.resolve()).ok());
+      ASSERT_EQ(call.output, call.expected);
+    }
+  }
+}
+
 TEST_F(CpuDeviceTest, TakesWordsThatAreNotBelowTheModulus) {
   for (const auto& [layer, linear] : layers_) {
     Call call = make_call(layer, InputKind::kWords, 1);

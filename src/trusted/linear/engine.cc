@@ -2,14 +2,37 @@
 #include "linear/engine.h"
 
 #include <array>
+#include <utility>
+#include <vector>
 
 #include "linear/candidates.h"
+#include "linear/core.h"
+#include "linear/kernels.h"
 #include "linear/portable.h"
+#include "linear/proof.h"
+#include "linear/tiled_engine.h"
 
 namespace slalom::linear {
 namespace {
 
+// make_own serves layers with the first of our own kernels that the CPU supports.
+std::unique_ptr<Engine> make_own(const model::Linear& layer, const EngineOptions& options) {
+  for (const Kernels* kernels : all_kernels()) {
+    if (!kernels->supported(options.cpu)) continue;
+    const TilingTarget target{.threads = options.pool == nullptr ? 1 : options.pool->size(),
+                              .max_batch = options.max_batch,
+                              .whole = layer.stages.size() > 1};
+    std::vector<std::unique_ptr<Core>> cores;
+    for (const model::ConvStage& stage : layer.stages) {
+      cores.push_back(make_kernel_core(stage, *kernels, target));
+    }
+    return make_tiled_engine(layer, options, kernels->name, *kernels, std::move(cores));
+  }
+  return nullptr;
+}
+
 constexpr std::array kCandidates = {
+    Candidate{Backend::kOwn, "own", make_own},
     Candidate{Backend::kPortable, "portable", make_portable},
 };
 
@@ -29,6 +52,10 @@ Result<std::unique_ptr<Engine>> choose_engine(const model::Linear& layer,
     if (options.backend != Backend::kAuto && options.backend != candidate.backend) continue;
     auto engine = candidate.make(layer, options);
     if (engine == nullptr) continue;
+    if (options.prove && candidate.backend != Backend::kPortable &&
+        !proves_exact(layer, options, *engine)) {
+      continue;
+    }
     return engine;
   }
   return Error{Errc::kUnavailable, "the chosen backend cannot compute a layer on this processor"};

@@ -11,12 +11,13 @@
 #include "field/prime.h"
 #include "model/plan.h"
 
-// Layers and data for the tests of slalom::linear, and the oracle: a loop over __int128 that shares
-// no code and no order of work with the engines.
+// Layers and data for the tests of slalom::linear, and the oracle: a loop over wide integers that
+// shares no code and no order of work with the engines. Every sum in these tests is below 2^62:
+// words times weights in two stages are at most 2^31 * (127 * 144) * (127 * 70).
 
 namespace slalom::linear_test {
 
-using Wide = __int128;
+using Wide = std::int64_t;
 using Random = std::mt19937_64;
 
 inline std::uint32_t uniform(Random& random, std::uint32_t low, std::uint32_t high) {

@@ -14,21 +14,25 @@ using field::Field;
 
 constexpr std::size_t kGrain = std::size_t{1} << 15;  // words that one thread packs at a time
 
-// unpack reads n little-endian words. A word that is not below p (nobody honest sends one) is
-// reduced.
-void unpack(Field f, const std::byte* bytes, std::size_t n, std::uint32_t* words) {
-  const std::size_t step = field::word_bytes(f);
+// canonical makes the result of unpacking any bytes at all a residue. (Nobody honest sends a word
+// that is not below p; the engine must not see one.)
+void canonical(Field f, std::uint32_t* words, std::size_t n) {
   const std::uint32_t p = field::modulus(f);
+  const std::uint32_t mask = f == Field::kP24 ? 0xffffffU : 0x7fffffffU;
   for (std::size_t i = 0; i < n; ++i) {
-    std::uint32_t v = 0;
-    std::memcpy(&v, bytes + i * step, step);
-    words[i] = v % p;
+    const std::uint32_t v = words[i] & mask;  // at most p + 2
+    words[i] = std::min(v, v - p);
   }
 }
 
-void pack(Field f, const std::uint32_t* words, std::size_t n, std::byte* bytes) {
-  const std::size_t step = field::word_bytes(f);
-  for (std::size_t i = 0; i < n; ++i) std::memcpy(bytes + i * step, &words[i], step);
+// to_words maps sums to residues. Those of a layer are below p / 2 in its own field.
+void to_words(Field f, bool own_field, const std::int32_t* sums, std::size_t n,
+              std::uint32_t* words) {
+  const std::uint32_t p = field::modulus(f);
+  for (std::size_t i = 0; i < n; ++i) {
+    const auto v = static_cast<std::uint32_t>(sums[i]);
+    words[i] = own_field ? std::min(v, v + p) : field::to_word(sums[i], f);
+  }
 }
 
 bool known(Field f) { return f == Field::kP24 || f == Field::kP31; }
@@ -36,7 +40,9 @@ bool known(Field f) { return f == Field::kP24 || f == Field::kP31; }
 }  // namespace
 
 CpuDevice::CpuDevice(const CpuDeviceOptions& options)
-    : options_(options), pool_(std::max<std::size_t>(options.threads, 1)) {}
+    : options_(options),
+      kernels_(field::choose_kernels(options.cpu)),
+      pool_(std::max<std::size_t>(options.threads, 1)) {}
 CpuDevice::~CpuDevice() = default;
 
 Status CpuDevice::load(std::shared_ptr<const model::Plan> plan, std::size_t max_batch) {
@@ -55,6 +61,7 @@ Status CpuDevice::load(std::shared_ptr<const model::Plan> plan, std::size_t max_
     if (!engine) return engine.error();
     Layer& layer = layers[i].emplace();
     layer.engine = std::move(engine).value();
+    layer.field = *linear->field;
     layer.tensor = plan->nodes[i].inputs[0];
     layer.in_elements = linear->in().elements();
     layer.out_elements = linear->out().elements();
@@ -126,8 +133,10 @@ Status CpuDevice::take_input(const Job& job, const Layer& layer, Input& input) {
   input.words.resize(n);
   pool_.parallel_for((n + kGrain - 1) / kGrain, [&](std::size_t part, std::size_t) {
     const std::size_t first = part * kGrain;
-    unpack(job.field, job.input.data() + first * field::word_bytes(job.field),
-           std::min(kGrain, n - first), input.words.data() + first);
+    const std::size_t count = std::min(kGrain, n - first);
+    kernels_.unpack(job.field, job.input.data() + first * field::word_bytes(job.field), count,
+                    input.words.data() + first);
+    canonical(job.field, input.words.data() + first, count);
   });
   return {};
 }
@@ -164,12 +173,11 @@ void CpuDevice::compute(const Job& job, Layer& layer, const Input& input) {
     const std::size_t first = part * kGrain;
     const std::size_t count = std::min(kGrain, n - first);
     if (codes) {
-      for (std::size_t i = first; i < first + count; ++i) {
-        words[i] = field::to_word(sums_[i], job.field);
-      }
+      to_words(job.field, layer.field == job.field, sums_.data() + first, count,
+               words.data() + first);
     }
-    pack(job.field, words.data() + first, count,
-         job.output.data() + first * field::word_bytes(job.field));
+    kernels_.pack(job.field, words.data() + first, count,
+                  job.output.data() + first * field::word_bytes(job.field));
   });
 }
 

@@ -12,6 +12,7 @@
 #include "base/cpu.h"
 #include "base/thread_pool.h"
 #include "device/device.h"
+#include "field/kernels.h"
 #include "linear/engine.h"
 
 namespace slalom::device {
@@ -56,6 +57,7 @@ class CpuDevice final : public Device {
   };
   struct Layer {
     std::unique_ptr<linear::Engine> engine;
+    field::Field field = field::Field::kP24;
     model::TensorId tensor = 0;
     std::size_t in_elements = 0;
     std::size_t out_elements = 0;
@@ -67,6 +69,7 @@ class CpuDevice final : public Device {
   void compute(const Job& job, Layer& layer, const Input& input);
 
   CpuDeviceOptions options_;
+  const field::Kernels& kernels_;
   base::ThreadPool pool_;
   std::shared_ptr<const model::Plan> plan_;
   std::size_t max_batch_ = 0;

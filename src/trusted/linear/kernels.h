@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "base/cpu.h"
+#include "field/prime.h"
+
+// The inner loops of exact convolutions over a tile: an input window in private memory, channels
+// last, with its padding written out. Kernels is one implementation for one instruction set. All
+// compute the same integers; they differ in speed and in the form of the tile that they read:
+//
+//   kBytes   one byte an element, holding value + 128: codes q as they are, digits of limbs plus
+//   128.
+//            Sums over bytes are sum w*(value + 128); the caller subtracts 128 * (sum of w).
+//   kWords   one int16 an element, holding the value (-128..127 in every use).
+//
+// No kernel saturates: bytes are multiplied by vpdpbusd, which accumulates exactly, never by
+// (v)pmaddubsw, whose 16-bit sums clip; int16 pairs by pmaddwd, whose products and sum of two fit
+// 32 bits. Accumulators are int32 and wrap mod 2^32, so a final sum that fits is exact whatever the
+// partial sums did. Time and addresses do not depend on values. Kernels check nothing.
+
+namespace slalom::linear {
+
+enum class Format : std::uint8_t { kBytes = 1, kWords = 2 };  // the value is the element's size
+
+inline constexpr std::size_t kMaxLimbs = 4;
+
+// Segment is a run of elements that lie side by side both in the tile and in the packed weights, in
+// steps of 4 bytes. What a last step covers beyond the run meets zero weights.
+struct Segment {
+  std::uint32_t offset = 0;  // bytes from a position's first element
+  std::uint32_t steps = 0;
+};
+
+// GemmTile is one implicit matrix product: for each position p and column n of `blocks` column
+// blocks
+//   dst[p*dst_stride + n] (+)= sum over segments and their elements of tile element * weight.
+// Position p = (y, x) with x < width starts at src + y*row_bytes + x*column_bytes. The packed
+// weights of a block are [step][column of the block][4 bytes of the tile's elements], one int8 an
+// element.
+struct GemmTile {
+  const std::byte* src = nullptr;
+  std::size_t positions = 0;
+  std::size_t width = 1;
+  std::size_t row_bytes = 0;
+  std::size_t column_bytes = 0;
+  std::span<const Segment> segments;
+  const std::int8_t* weights = nullptr;
+  std::size_t block_bytes = 0;  // from one block's weights to the next one's
+  std::size_t blocks = 0;
+  std::int32_t* dst = nullptr;
+  std::size_t dst_stride = 0;
+  bool accumulate = false;
+};
+
+// DepthwiseTile multiplies each channel by its own taps, two taps at a time:
+//   dst[p*dst_stride + c] = sum over pairs j of tile[p + taps[2j]][c]*w[j][c][0]
+//                                             + tile[p + taps[2j+1]][c]*w[j][c][1].
+// The tile is int16; offsets and strides count elements. The weights of a pair are [channel][2]
+// int16 with channels in the order in which the kernel meets them: see depthwise_channel.
+struct DepthwiseTile {
+  const std::int16_t* src = nullptr;
+  std::size_t positions = 0;
+  std::size_t width = 1;
+  std::size_t row_step = 0;
+  std::size_t column_step = 0;
+  std::span<const std::uint32_t> taps;  // an even number
+  const std::int16_t* weights = nullptr;
+  std::size_t channels = 0;  // a multiple of the kernel's depthwise_step; also the tile's
+  std::int32_t* dst = nullptr;
+  std::size_t dst_stride = 0;
+};
+
+// depthwise_channel is the channel at place i of a pair's weights, for a kernel that takes `step`
+// channels at a time: unpacking instructions interleave the low and the high halves of each 8
+// int16.
+[[nodiscard]] constexpr std::size_t depthwise_channel(std::size_t i, std::size_t step) noexcept {
+  const std::size_t half = step / 2;
+  const std::size_t j = i % half;
+  return i / step * step + j / 4 * 8 + i % step / half * 4 + j % 4;
+}
+
+// Planes are where the limbs of a run of values go: digit l of value i is element i of plane l.
+using Planes = std::array<std::byte*, kMaxLimbs>;
+
+struct Kernels {
+  std::string_view name;
+  bool (*supported)(const base::CpuFeatures& cpu) noexcept;
+  Format format = Format::kWords;  // that gemm reads
+  std::size_t columns = 0;         // of a column block
+  std::size_t depthwise_step = 0;  // channels are padded to a multiple of this
+
+  void (*gemm)(const GemmTile& tile) noexcept;
+  void (*depthwise)(const DepthwiseTile& tile) noexcept;
+
+  // widen writes q - 128 for n codes q.
+  void (*widen)(const std::uint8_t* codes, std::size_t n, std::int16_t* out) noexcept;
+  // cut_words writes the num_limbs(f) balanced digits of canonical words (field/prime.h); cut_sums
+  // the four digits of any int32, so that sum of 256^l * digit_l = value mod 2^32.
+  void (*cut_words)(field::Field f, const std::uint32_t* words, std::size_t n, Format format,
+                    const Planes& planes) noexcept;
+  void (*cut_sums)(const std::int32_t* sums, std::size_t n, Format format,
+                   const Planes& planes) noexcept;
+  // settle writes y[p*y_stride + c] = raw[p*raw_stride + c] + add[c] (wrapping) for c < channels. y
+  // may be raw if y_stride <= raw_stride.
+  void (*settle)(const std::int32_t* raw, std::size_t raw_stride, const std::int32_t* add,
+                 std::size_t positions, std::size_t channels, std::int32_t* y,
+                 std::size_t y_stride) noexcept;
+  // join_sums writes y[i] = sum of 256^l * sums[l*plane_stride + i] mod 2^32.
+  void (*join_sums)(const std::int32_t* sums, std::size_t plane_stride, std::size_t n,
+                    std::int32_t* y) noexcept;
+};
+
+// all_kernels lists every implementation in this build, fastest first. None may be supported: then
+// only the portable engine (portable.h) can serve.
+[[nodiscard]] std::span<const Kernels* const> all_kernels() noexcept;
+
+}  // namespace slalom::linear

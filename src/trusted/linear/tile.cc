@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "linear/tile.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/checked.h"
+
+namespace slalom::linear {
+namespace {
+
+// A tile and its sums should take about this much of a second-level cache of 1 MiB and up, beside
+// the weights that stream through it.
+constexpr std::size_t kTileBudget = 192 * 1024;
+// Fewer positions than this leave the weights' loads uncovered.
+constexpr std::size_t kFewPositions = 48;
+
+bool reads_whole_input_once(const model::Conv& c) noexcept {
+  const model::Window& w = c.window;
+  return c.out.h == 1 && c.out.w == 1 && c.groups == 1 && w.kernel_h == c.in.h &&
+         w.kernel_w == c.in.w && w.dilation_h == 1 && w.dilation_w == 1 &&
+         (w.pad_top | w.pad_left | w.pad_bottom | w.pad_right) == 0;
+}
+
+}  // namespace
+
+model::Conv flatten(const model::Conv& conv) noexcept {
+  model::Conv out = conv;
+  if (reads_whole_input_once(conv)) {
+    out.in = {1, 1, static_cast<std::uint32_t>(conv.in.elements())};
+    out.window = {};
+  } else if (conv.window == model::Window{}) {
+    out.in = {static_cast<std::uint32_t>(conv.in.positions()), 1, conv.in.c};
+    out.out = {out.in.h, 1, conv.out.c};
+  }
+  return out;
+}
+
+Tiling make_tiling(const model::Conv& conv, const TilingTarget& target) noexcept {
+  Tiling t;
+  t.conv = flatten(conv);
+  t.format = target.format;
+  t.channels = base::round_up(t.conv.in.c, target.channel_step);
+  t.images_as_rows = t.conv.in.positions() == 1 && t.conv.window == model::Window{};
+  const std::size_t total = t.row_units(target.max_batch);
+  const std::size_t images = t.images(target.max_batch);
+  const std::size_t width = t.conv.out.w;
+  const std::size_t columns = base::round_up(t.conv.out.c, target.column_step);
+  const std::size_t wanted = target.threads == 1 ? 1 : 4 * target.threads;
+
+  const auto bytes = [&](std::size_t rows) {
+    return t.tile_bytes(rows) + rows * width * (columns / t.chunks) * sizeof(std::int32_t);
+  };
+  const auto can_split_columns = [&] {
+    return !target.whole && t.conv.groups == 1 &&
+           columns % (2 * t.chunks * target.column_step) == 0;
+  };
+  t.rows = total;
+  while (t.rows > 1 && bytes(t.rows) > kTileBudget) t.rows -= base::div_up(t.rows, 16);
+  while (t.rows == 1 && bytes(1) > 4 * kTileBudget && can_split_columns()) t.chunks *= 2;
+  while (images * base::div_up(total, t.rows) * t.chunks < wanted) {
+    if (t.rows > 1 && t.rows * width > kFewPositions) {
+      t.rows = base::div_up(t.rows, 2);
+    } else if (can_split_columns()) {
+      t.chunks *= 2;
+    } else {
+      break;
+    }
+  }
+  t.rows = base::div_up(total, base::div_up(total, t.rows));  // tiles of about one size
+  return t;
+}
+
+namespace {
+
+// Writer puts runs of input elements and of padding into a tile; the three forms differ in nothing
+// else.
+struct CodeBytes {
+  const std::uint8_t* image;
+  std::uint8_t pad_code;
+  std::byte* tile;
+  void copy(std::size_t from, std::size_t to, std::size_t n) const noexcept {
+    std::memcpy(tile + to, image + from, n);
+  }
+  void pad(std::size_t to, std::size_t n) const noexcept { std::memset(tile + to, pad_code, n); }
+};
+struct CodeWords {
+  const Kernels& kernels;
+  const std::uint8_t* image;
+  std::uint8_t pad_code;
+  std::int16_t* tile;
+  void copy(std::size_t from, std::size_t to, std::size_t n) const noexcept {
+    kernels.widen(image + from, n, tile + to);
+  }
+  void pad(std::size_t to, std::size_t n) const noexcept {
+    std::fill_n(tile + to, n, static_cast<std::int16_t>(pad_code - 128));
+  }
+};
+struct Limbs {
+  const Kernels& kernels;
+  field::Field f;
+  Format format;
+  const std::uint32_t* image;
+  const Planes& planes;
+  void copy(std::size_t from, std::size_t to, std::size_t n) const noexcept {
+    Planes at{};
+    for (std::size_t l = 0; l < field::num_limbs(f); ++l) {
+      at[l] = planes[l] + to * static_cast<std::size_t>(format);
+    }
+    kernels.cut_words(f, image + from, n, format, at);
+  }
+  void pad(std::size_t to, std::size_t n) const noexcept {
+    for (std::size_t l = 0; l < field::num_limbs(f); ++l) {
+      std::byte* out = planes[l] + to * static_cast<std::size_t>(format);
+      if (format == Format::kBytes) {
+        std::memset(out, 128, n);
+      } else {
+        std::memset(out, 0, n * 2);
+      }
+    }
+  }
+};
+
+template <class Writer>
+void fill(const Tiling& t, std::size_t first, std::size_t rows, const Writer& writer) noexcept {
+  const model::Window& w = t.conv.window;
+  const std::size_t in_c = t.conv.in.c;
+  const std::size_t in_w = t.conv.in.w;
+  const std::size_t tile_row = (w.pad_left + in_w + w.pad_right) * t.channels;
+  const std::size_t n = t.input_rows(rows);
+  if (!t.padded() && t.channels == in_c) {
+    writer.copy(first * w.stride_h * in_w * in_c, 0, n * in_w * in_c);
+    return;
+  }
+  for (std::size_t i = 0; i < n; ++i) {
+    const std::size_t y = first * w.stride_h + i;  // in the padded image
+    const std::size_t to = i * tile_row;
+    if (y < w.pad_top || y - w.pad_top >= t.conv.in.h + (t.images_as_rows ? first + rows : 0)) {
+      writer.pad(to, tile_row);
+      continue;
+    }
+    const std::size_t from = (y - w.pad_top) * in_w * in_c;
+    const std::size_t left = w.pad_left * t.channels;
+    writer.pad(to, left);
+    if (t.channels == in_c) {
+      writer.copy(from, to + left, in_w * in_c);
+    } else {
+      for (std::size_t x = 0; x < in_w; ++x) {
+        writer.copy(from + x * in_c, to + left + x * t.channels, in_c);
+      }
+    }
+    writer.pad(to + left + in_w * t.channels, w.pad_right * t.channels);
+  }
+}
+
+}  // namespace
+
+void Filler::codes(const std::uint8_t* image, std::uint8_t pad_code, std::size_t first,
+                   std::size_t rows, std::byte* tile) const noexcept {
+  if (tiling_.format == Format::kBytes) {
+    fill(tiling_, first, rows, CodeBytes{image, pad_code, tile});
+  } else {
+    fill(tiling_, first, rows,
+         CodeWords{kernels_, image, pad_code, reinterpret_cast<std::int16_t*>(tile)});
+  }
+}
+
+void Filler::words(field::Field f, const std::uint32_t* image, std::size_t first, std::size_t rows,
+                   const Planes& planes) const noexcept {
+  fill(tiling_, first, rows, Limbs{kernels_, f, tiling_.format, image, planes});
+}
+
+}  // namespace slalom::linear

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "linear/kernels.h"
+#include "model/plan.h"
+
+namespace slalom::linear {
+
+// flatten returns the same convolution in the form with the fewest rows' worth of geometry: one
+// that reads its whole input becomes a dense layer over {1, 1, elements}, a pointwise one (1x1,
+// stride 1) a column of positions {positions, 1, channels}. Weights and data keep their order in
+// memory.
+[[nodiscard]] model::Conv flatten(const model::Conv& conv) noexcept;
+
+// Tiling says how a convolution is cut into tiles that fit the second-level cache: `rows`
+// consecutive output rows, all columns, one of `chunks` ranges of output channels. Where an image
+// has a single output position (dense layers) a row is an image.
+struct Tiling {
+  model::Conv conv;  // flattened
+  bool images_as_rows = false;
+  std::size_t rows = 1;  // at most, of one tile
+  std::size_t chunks = 1;
+  Format format = Format::kBytes;
+  std::size_t channels = 0;  // of the tile's input, padded (depthwise)
+
+  // row_units is how many rows one run over `batch` images has in each of `images()` parts.
+  [[nodiscard]] std::size_t row_units(std::size_t batch) const noexcept {
+    return images_as_rows ? batch : conv.out.h;
+  }
+  [[nodiscard]] std::size_t images(std::size_t batch) const noexcept {
+    return images_as_rows ? 1 : batch;
+  }
+  [[nodiscard]] bool padded() const noexcept {
+    const model::Window& w = conv.window;
+    return (w.pad_top | w.pad_bottom | w.pad_left | w.pad_right) != 0;
+  }
+  [[nodiscard]] std::size_t element_bytes() const noexcept {
+    return static_cast<std::size_t>(format);
+  }
+  [[nodiscard]] std::size_t column_bytes() const noexcept { return channels * element_bytes(); }
+  // row_bytes is one input row of the tile with its padding at the sides.
+  [[nodiscard]] std::size_t row_bytes() const noexcept {
+    return (conv.window.pad_left + conv.in.w + conv.window.pad_right) * column_bytes();
+  }
+  // input_rows is how many input rows n output rows read.
+  [[nodiscard]] std::size_t input_rows(std::size_t n) const noexcept {
+    const model::Window& w = conv.window;
+    if (images_as_rows) return n;
+    return (n - 1) * w.stride_h + std::size_t{w.kernel_h - 1} * w.dilation_h + 1;
+  }
+  // tile_bytes of one plane, with room for a kernel's last step beyond the end.
+  [[nodiscard]] std::size_t tile_bytes(std::size_t n) const noexcept {
+    return (input_rows(n) * row_bytes() + 127) / 64 * 64;
+  }
+};
+
+// TilingTarget is what the cutting depends on beside the convolution.
+struct TilingTarget {
+  Format format = Format::kBytes;
+  std::size_t channel_step = 1;  // input channels of the tile are padded to a multiple of this
+  std::size_t column_step = 1;   // output channels are computed in multiples of this
+  std::size_t threads = 1;
+  std::size_t max_batch = 1;
+  bool whole = false;  // one chunk only
+};
+[[nodiscard]] Tiling make_tiling(const model::Conv& conv, const TilingTarget& target) noexcept;
+
+// Filler writes tiles: input rows of one image, from codes or words, with padding.
+class Filler {
+ public:
+  Filler(const Tiling& tiling, const Kernels& kernels) noexcept
+      : tiling_(tiling), kernels_(kernels) {}
+
+  // codes fills the tile for output rows [first, first + rows). image points at the image's first
+  // code (with images_as_rows: the batch's).
+  void codes(const std::uint8_t* image, std::uint8_t pad_code, std::size_t first, std::size_t rows,
+             std::byte* tile) const noexcept;
+  // words fills one plane for each limb, zeros around.
+  void words(field::Field f, const std::uint32_t* image, std::size_t first, std::size_t rows,
+             const Planes& planes) const noexcept;
+
+ private:
+  const Tiling& tiling_;
+  const Kernels& kernels_;
+};
+
+}  // namespace slalom::linear
