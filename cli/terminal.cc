@@ -152,6 +152,10 @@ std::string Progress::line(std::string_view label, std::uint64_t done, std::uint
                      tail);
 }
 
+std::string counted(std::uint64_t count, std::string_view noun) {
+  return fmt::format("{} {}{}", human_count(count), noun, count == 1 ? "" : "s");
+}
+
 std::string human_bytes(std::uint64_t bytes) {
   constexpr std::array<const char*, 6> kUnits{"B", "kB", "MB", "GB", "TB", "PB"};
   auto value = static_cast<double>(bytes);

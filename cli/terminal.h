@@ -76,6 +76,8 @@ class Progress {
 
 // human formats: bytes ("40.6 MB"), counts with separators ("12,345"), rates with three significant
 // digits ("0.0123", "45.6", "1,234"), durations ("1 m 05 s").
+// counted joins a count and a noun: "1 image", "12,345 images".
+std::string counted(std::uint64_t count, std::string_view noun);
 std::string human_bytes(std::uint64_t bytes);
 std::string human_count(std::uint64_t count);
 std::string human_rate(double rate);

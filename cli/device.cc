@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include "cli/command.h"
+#include "cli/failure.h"
+
+namespace slalom::cli {
+namespace {
+
+struct Options {
+  std::string listen;
+  std::size_t threads = 0;
+};
+
+// The worker is a program of its own; this only becomes it.
+int device(const Options& o) {
+  std::error_code error;
+  const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
+  const std::string program = (self.parent_path() / "slalom-device").string();
+  std::vector<std::string> words{program, "--listen", o.listen};
+  if (o.threads > 0) {
+    words.emplace_back("--threads");
+    words.push_back(fmt::format("{}", o.threads));
+  }
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  ::execv(program.c_str(), argv.data());
+  throw Stop(Errc::kUnavailable, fmt::format("{} does not start ({}); build everything with make",
+                                             program, std::generic_category().message(errno)));
+}
+
+}  // namespace
+
+Action define_device(CLI::App& app) {
+  const auto o = std::make_shared<Options>();
+  app.add_option("--listen", o->listen, "Unix socket to make and listen on")
+      ->type_name("PATH")
+      ->required();
+  app.add_option("--threads", o->threads, "Threads (0: all)")
+      ->type_name("N")
+      ->capture_default_str();
+  app.footer(
+      "Runs a device worker by hand. It computes linear layers and is never trusted.\n\n"
+      "Example:\n"
+      "  slalom device --listen /tmp/worker.sock &\n"
+      "  slalom run net.slalom --input cat.jpg --device unix:/tmp/worker.sock");
+  return [o] { return device(*o); };
+}
+
+}  // namespace slalom::cli

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cli/command.h"
+#include "cli/conversion.h"
+#include "cli/failure.h"
+
+namespace slalom::cli {
+namespace {
+
+struct Options {
+  std::string name;
+  std::string output;
+  std::string report;
+  importer::ZooOptions zoo;
+  unsigned threads = 0;
+};
+
+int model(const Options& o) {
+  StageProgress progress;
+  importer::QuantiseOptions quantise = importer::zoo_quantise_options();
+  quantise.threads = o.threads;
+  quantise.progress = progress.callback();
+  auto made = importer::make_model(o.name, o.zoo, quantise);
+  // The name was checked, so what is left is a size that the architecture cannot have.
+  if (!made.ok()) throw Stop(Errc::kInvalidArgument, o.name + ": " + made.error().message());
+  progress.end();
+  save_plan(made.value(), o.output, o.report);
+  return 0;
+}
+
+}  // namespace
+
+Action define_model(CLI::App& app) {
+  const auto o = std::make_shared<Options>();
+  std::vector<std::string> names;
+  for (const std::string_view name : importer::zoo_names()) names.emplace_back(name);
+  app.add_option("name", o->name, fmt::format("One of: {}", fmt::join(names, ", ")))
+      ->type_name("NAME")
+      ->required()
+      ->check(CLI::IsMember(names));
+  app.add_option("-o,--output", o->output, "The plan file to write")
+      ->type_name("OUT.slalom")
+      ->required();
+  app.add_option("--seed", o->zoo.seed, "Seed of the weights")
+      ->type_name("N")
+      ->capture_default_str();
+  app.add_flag("!--no-top", o->zoo.top, "Leave out the classifier");
+  app.add_option("--input-size", o->zoo.input_size, "Height and width of the input")
+      ->type_name("S")
+      ->check(CLI::Range(1, 4096))
+      ->default_str("the architecture's own");
+  app.add_option("--classes", o->zoo.classes, "Number of classes")
+      ->type_name("C")
+      ->check(CLI::Range(1, 1'000'000))
+      ->capture_default_str();
+  app.add_option("--report", o->report, "Also write bounds and fields per layer as JSON")
+      ->type_name("FILE.json");
+  app.add_option("--threads", o->threads, "Threads (0: all)")
+      ->type_name("N")
+      ->capture_default_str();
+  app.footer(
+      "Builds a well-known architecture with synthetic weights: its speed is real, its answers "
+      "mean\nnothing. The same name and seed give the same file.\n\n"
+      "Examples:\n"
+      "  slalom model resnet50 -o resnet50.slalom\n"
+      "  slalom model vgg16 --no-top --input-size 64 -o small.slalom");
+  return [o] { return model(*o); };
+}
+
+}  // namespace slalom::cli

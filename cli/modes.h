@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "model/mode.h"
+#include "untrusted/host/engine.h"
+
+// The options that say how a network is run; `run`, `eval` and `bench` share them.
+
+namespace slalom::cli {
+
+struct ModeOptions {
+  model::Integrity integrity = model::Integrity::kPreprocessed;
+  model::Privacy privacy = model::Privacy::kOff;
+  runtime::Precision precision = runtime::Precision::kInt8;
+  std::vector<std::string> devices;  // empty: cpu
+  std::uint32_t soundness_bits = 40;
+  std::size_t trusted_threads = 0;  // 0: all processors
+  std::size_t device_threads = 0;   // 0: all processors
+  std::size_t micro_batch = 4;
+  std::size_t in_flight = 3;
+  std::uint64_t timeout_ms = 10'000;
+  vault::WhenDry when_dry = vault::WhenDry::kInline;
+  std::string pad_store;    // empty: a temporary file
+  std::uint64_t pads = 0;   // to make before the first image
+  bool pads_given = false;  // false: as many as there are images
+  std::string listen;
+};
+
+// add_mode_options adds all of them to a subcommand; add_tuning_options only those that say where
+// and with how many threads, not how it is checked and hidden.
+void add_mode_options(CLI::App& app, ModeOptions& options);
+void add_tuning_options(CLI::App& app, ModeOptions& options);
+
+// engine_options translates them. Throws Stop(kInvalidArgument) for combinations that make no
+// sense.
+host::EngineOptions engine_options(const std::string& plan_file, const ModeOptions& options);
+
+// mode_text names a mode in words: "verified", "private", "private + verified", "trusted only",
+// "unchecked".
+std::string mode_text(const ModeOptions& options);
+const char* integrity_name(model::Integrity integrity) noexcept;
+const char* privacy_name(model::Privacy privacy) noexcept;
+
+}  // namespace slalom::cli

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/session.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "cli/failure.h"
+#include "cli/terminal.h"
+
+namespace slalom::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string make_temporary_folder() {
+  std::error_code error;
+  std::string name = (fs::temp_directory_path(error) / "slalom-XXXXXX").string();
+  if (error || ::mkdtemp(name.data()) == nullptr) {
+    throw Stop(Errc::kUnavailable,
+               "no temporary folder for the pads can be made; name a file with --pad-store");
+  }
+  return name;
+}
+
+// Feed gives the images of an InputSet to the engine. The engine is no place for exceptions: the
+// first one ends the stream and waits here.
+class Feed : public runtime::Source {
+ public:
+  Feed(const InputSet& inputs, const model::Plan& plan) : inputs_(inputs), plan_(plan) {}
+  bool next(std::span<std::uint8_t> codes) override {
+    if (at_ == inputs_.count() || problem_) return false;
+    try {
+      to_codes(plan_, inputs_.get(at_), codes);
+    } catch (...) {
+      problem_ = std::current_exception();
+      return false;
+    }
+    ++at_;
+    return true;
+  }
+  void rethrow() const {
+    if (problem_) std::rethrow_exception(problem_);
+  }
+
+ private:
+  const InputSet& inputs_;
+  const model::Plan& plan_;
+  std::size_t at_ = 0;
+  std::exception_ptr problem_;
+};
+
+class Collect : public runtime::Sink {
+ public:
+  explicit Collect(const std::function<void(std::uint64_t, Answer)>& answer) : answer_(answer) {}
+  void deliver(std::uint64_t image, std::span<const runtime::OutputView> outputs) override {
+    Answer answer;
+    for (const runtime::OutputView& view : outputs) {
+      if (view.integers.empty()) {
+        answer.outputs.emplace_back(view.codes.begin(), view.codes.end());
+      } else {
+        answer.outputs.emplace_back(view.integers.begin(), view.integers.end());
+      }
+    }
+    give(image, std::move(answer));
+  }
+  void fail(std::uint64_t image, Error error) override {
+    Answer answer;
+    answer.error = error;
+    give(image, std::move(answer));
+  }
+  void rethrow() const {
+    if (problem_) std::rethrow_exception(problem_);
+  }
+
+ private:
+  void give(std::uint64_t image, Answer answer) {
+    if (problem_) return;
+    try {
+      answer_(image, std::move(answer));
+    } catch (...) {
+      problem_ = std::current_exception();
+    }
+  }
+
+  const std::function<void(std::uint64_t, Answer)>& answer_;
+  std::exception_ptr problem_;
+};
+
+}  // namespace
+
+Session::Session(const std::string& plan_file, const ModeOptions& options) : options_(options) {
+  auto engine = host::Engine::start(prepared(plan_file));
+  if (!engine.ok()) {
+    if (!pad_folder_.empty()) fs::remove_all(pad_folder_);
+    throw Stop(engine.failure());
+  }
+  engine_ = *std::move(engine);
+}
+
+Session::~Session() {
+  engine_.reset();
+  std::error_code ignored;
+  if (!pad_folder_.empty()) fs::remove_all(pad_folder_, ignored);
+}
+
+host::EngineOptions Session::prepared(const std::string& plan_file) {
+  host::EngineOptions out = engine_options(plan_file, options_);
+  if (options_.privacy == model::Privacy::kPads && options_.pad_store.empty()) {
+    if (pad_folder_.empty()) pad_folder_ = make_temporary_folder();
+    out.modes.pad_store = (fs::path(pad_folder_) / "pads").string();
+  }
+  return out;
+}
+
+void Session::reconfigure(const ModeOptions& options) {
+  options_ = options;
+  unwrap(engine_->reconfigure(prepared({}).modes));
+}
+
+double Session::make_pads(std::uint64_t images) {
+  if (options_.privacy != model::Privacy::kPads) return 0;
+  const std::uint64_t count = options_.pads_given ? options_.pads : images;
+  if (count == 0) return 0;
+  const host::PadStock stock = unwrap(engine_->pad_stock());
+  fmt::print(stderr, "Making pads for {}: {} an image, {} in all ({} free).\n",
+             counted(count, "image"), human_bytes(stock.bytes_per_image),
+             human_bytes(stock.bytes_per_image * count), human_bytes(stock.free_bytes));
+  const auto start = std::chrono::steady_clock::now();
+  Progress progress("Making pads", count);
+  unwrap(engine_->prepare(count, [&](std::uint64_t made, std::uint64_t) {
+    progress.set(made);
+    return true;
+  }));
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+host::Done Session::run(const InputSet& inputs,
+                        const std::function<void(std::uint64_t, Answer)>& answer) {
+  Feed feed(inputs, plan());
+  Collect collect(answer);
+  const host::Done done = engine_->run(feed, collect);
+  collect.rethrow();
+  feed.rethrow();
+  return done;
+}
+
+void Tally::count(const Answer& answer) {
+  if (!answer.error) {
+    ++done;
+    return;
+  }
+  ++(answer.error->code == Errc::kRejected ? rejected : failed);
+  if (!first) first = answer.error;
+}
+
+void finish(const Tally& tally, const host::Done& done) {
+  if (tally.rejected > 0) {
+    throw Stop(Errc::kRejected,
+               fmt::format("the check of {} of {} images failed: a device answered wrongly, and "
+                           "nothing of them was released; do not use that device",
+                           tally.rejected, tally.done + tally.rejected + tally.failed));
+  }
+  if (!done.ok()) throw Stop(done.failure());
+  if (tally.failed > 0) {
+    throw Stop(tally.first->code, fmt::format("{} of {} images got no answer ({})", tally.failed,
+                                              tally.done + tally.failed, tally.first->message));
+  }
+}
+
+}  // namespace slalom::cli

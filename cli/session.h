@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "cli/inputs.h"
+#include "cli/modes.h"
+#include "untrusted/host/engine.h"
+
+// A network that runs: the engine behind `run`, `eval` and `bench`, fed from an InputSet.
+
+namespace slalom::cli {
+
+// Answer is what came of one image.
+struct Answer {
+  std::optional<Error> error;  // nothing was released
+  // One entry for each output of the plan, widened; empty if there is an error.
+  std::vector<std::vector<std::int32_t>> outputs;
+};
+
+// Session owns an engine and the temporary file of its pads.
+class Session {
+ public:
+  // Starts the processes and loads the plan. Throws Stop.
+  Session(const std::string& plan_file, const ModeOptions& options);
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  [[nodiscard]] const model::Plan& plan() const { return *engine_->plan(); }
+  [[nodiscard]] host::Engine& engine() { return *engine_; }
+
+  // make_pads fills the stock before the first image if the mode has pads: as many as asked for, or
+  // one for each of `images`. Says on stderr how many bytes they take; draws a progress bar.
+  // Returns the seconds it took.
+  double make_pads(std::uint64_t images);
+
+  // run streams the images through the engine; `answer` is called for each, in order. If an input
+  // turns out to be bad the images before it are finished and then Stop is thrown. A failure of the
+  // engine itself is returned: answers that were given before stand.
+  [[nodiscard]] host::Done run(
+      const InputSet& inputs,
+      const std::function<void(std::uint64_t image, Answer answer)>& answer);
+
+  // reconfigure changes the mode; see host::Engine::reconfigure.
+  void reconfigure(const ModeOptions& options);
+
+ private:
+  host::EngineOptions prepared(const std::string& plan_file);
+
+  ModeOptions options_;
+  std::string pad_folder_;  // temporary, removed at the end; empty if none was made
+  std::unique_ptr<host::Engine> engine_;
+};
+
+// status_of is the exit status of a run: 0, or that of the worst thing that happened (3 rejected
+// before 4 unavailable). `rejected` and `failed` count images.
+struct Tally {
+  std::uint64_t done = 0;
+  std::uint64_t rejected = 0;
+  std::uint64_t failed = 0;
+  std::optional<Error> first;
+  void count(const Answer& answer);
+};
+
+// finish throws Stop if anything was rejected or failed, in one sentence; REQUIRES: all answers in.
+void finish(const Tally& tally, const host::Done& done);
+
+}  // namespace slalom::cli
