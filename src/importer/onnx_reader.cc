@@ -203,6 +203,10 @@ class Builder {
     if (known == op.attributes.end()) {
       fail("the attribute '" + proto.name() + "' is not supported");
     }
+    if (node.opset < known->since) {
+      fail("the attribute '" + proto.name() + "' exists from operator set " +
+           std::to_string(known->since) + " on");
+    }
     if (kind_of(proto) != known->kind) {
       fail("the attribute '" + proto.name() + "' has the wrong type");
     }

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Constants and what is known of a tensor from its type alone.
+#include "importer/ops/constant.h"
+
 #include <algorithm>
 #include <cmath>
 #include <type_traits>
@@ -110,21 +112,13 @@ std::vector<TensorType> infer_shape(const InferContext& context) {
   return {{.dtype = DType::kInt64, .shape = {static_cast<std::int64_t>(end - start)}}};
 }
 
-void shape(const EvalContext& context) {
-  const Shape& dims = context.in(0).shape();
-  const auto [start, end] = shape_slice(context.node(), dims.size());
-  std::copy(dims.begin() + static_cast<std::ptrdiff_t>(start),
-            dims.begin() + static_cast<std::ptrdiff_t>(end),
-            context.out().view<std::int64_t>().begin());
-}
-
 std::vector<TensorType> infer_size(const InferContext& context) {
   (void)context.type(0);
   return {{.dtype = DType::kInt64, .shape = {}}};
 }
 
-void size(const EvalContext& context) {
-  context.out().view<std::int64_t>()[0] = element_count(context.in(0).shape());
+void shape_or_size(const EvalContext& context) {
+  context.out() = *value_of_shape(context.node(), context.in(0).shape());
 }
 
 OpDef row(std::string_view name, std::int64_t min_opset, std::size_t inputs,
@@ -144,6 +138,15 @@ OpDef row(std::string_view name, std::int64_t min_opset, std::size_t inputs,
 
 }  // namespace
 
+std::optional<Tensor> value_of_shape(const Node& node, const Shape& shape) {
+  if (node.op == "Size") return Tensor::scalar(element_count(shape));
+  if (node.op != "Shape") return std::nullopt;
+  const auto [start, end] = shape_slice(node, shape.size());
+  const std::vector<std::int64_t> dims(shape.begin() + static_cast<std::ptrdiff_t>(start),
+                                       shape.begin() + static_cast<std::ptrdiff_t>(end));
+  return Tensor::of(Shape{static_cast<std::int64_t>(dims.size())}, dims);
+}
+
 std::vector<OpDef> constant_ops() {
   return {row("Constant", 1, 0,
               {{.name = "value", .kind = AttributeKind::kTensor},
@@ -158,8 +161,8 @@ std::vector<OpDef> constant_ops() {
           row("Shape", 1, 1,
               {{.name = "start", .kind = AttributeKind::kInt},
                {.name = "end", .kind = AttributeKind::kInt}},
-              infer_shape, shape),
-          row("Size", 1, 1, {}, infer_size, size)};
+              infer_shape, shape_or_size),
+          row("Size", 1, 1, {}, infer_size, shape_or_size)};
 }
 
 }  // namespace slalom::importer

@@ -117,6 +117,7 @@ enum class AttributeKind : std::uint8_t { kInt, kFloat, kString, kInts, kFloats,
 struct AttributeDef {
   std::string_view name;
   AttributeKind kind;
+  std::int64_t since = 1;  // the first operator set that has it
 };
 
 // Whether fold() may evaluate the operator on constants: kCheap costs a few operations per

@@ -41,10 +41,6 @@ std::vector<TensorType> infer_max_pool(const InferContext& context) {
 
 std::vector<TensorType> infer_average_pool(const InferContext& context) {
   context.want_float(0);
-  if (context.node().opset < 19 &&
-      context.node().attribute<std::vector<std::int64_t>>("dilations") != nullptr) {
-    fail("dilations need operator set 19");
-  }
   return {pooled_type(context, pool_window(context.node(), context.shape(0)))};
 }
 
@@ -164,6 +160,9 @@ std::vector<OpDef> pool_ops() {
   auto max_attributes = attributes;
   max_attributes.push_back({.name = "storage_order", .kind = AttributeKind::kInt});
   auto average_attributes = std::move(attributes);
+  for (AttributeDef& attribute : average_attributes) {
+    if (attribute.name == "dilations") attribute.since = 19;
+  }
   average_attributes.push_back({.name = "count_include_pad", .kind = AttributeKind::kInt});
   return {row("MaxPool", std::move(max_attributes), infer_max_pool, max_pool),
           row("AveragePool", std::move(average_attributes), infer_average_pool, average_pool),
