@@ -29,10 +29,11 @@ class [[nodiscard]] Result {
   static_assert(!std::is_reference_v<T>);
 
  public:
-  Result(T value) noexcept
-      : ok_(true), value_(std::move(value)) {}  // NOLINT(google-explicit-constructor)
-  Result(Error error) noexcept
-      : ok_(false), error_(error) {}  // NOLINT(google-explicit-constructor)
+  // A function returns a value or an Error as it is.
+  // NOLINTBEGIN(google-explicit-constructor)
+  Result(T value) noexcept : ok_(true), value_(std::move(value)) {}
+  Result(Error error) noexcept : ok_(false), error_(error) {}
+  // NOLINTEND(google-explicit-constructor)
   Result(Result&& other) noexcept : ok_(other.ok_) {
     if (ok_) {
       new (&value_) T(std::move(other.value_));
@@ -55,15 +56,15 @@ class [[nodiscard]] Result {
 
   [[nodiscard]] bool ok() const noexcept { return ok_; }
   explicit operator bool() const noexcept { return ok_; }
-  T& value() & noexcept {
+  [[nodiscard]] T& value() & noexcept {
     if (!ok_) std::abort();
     return value_;
   }
-  const T& value() const& noexcept {
+  [[nodiscard]] const T& value() const& noexcept {
     if (!ok_) std::abort();
     return value_;
   }
-  T&& value() && noexcept {
+  [[nodiscard]] T&& value() && noexcept {
     if (!ok_) std::abort();
     return std::move(value_);
   }
@@ -90,8 +91,8 @@ template <>
 class [[nodiscard]] Result<void> {
  public:
   Result() noexcept = default;
-  Result(Error error) noexcept
-      : ok_(false), error_(error) {}  // NOLINT(google-explicit-constructor)
+  // NOLINTNEXTLINE(google-explicit-constructor)
+  Result(Error error) noexcept : ok_(false), error_(error) {}
   [[nodiscard]] bool ok() const noexcept { return ok_; }
   explicit operator bool() const noexcept { return ok_; }
   [[nodiscard]] Error error() const noexcept {

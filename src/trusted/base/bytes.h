@@ -60,7 +60,7 @@ class ByteWriter {
   }
   template <class T>
   requires(std::is_arithmetic_v<T> && !std::is_same_v<T, bool>) void write(T value) {
-    std::array<std::byte, sizeof(T)> raw;
+    std::array<std::byte, sizeof(T)> raw{};
     std::memcpy(raw.data(), &value, sizeof(T));
     put(raw);
   }
