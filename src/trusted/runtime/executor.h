@@ -10,6 +10,7 @@
 
 #include "base/cpu.h"
 #include "channel/port.h"
+#include "field/random.h"
 #include "model/mode.h"
 #include "model/plan.h"
 #include "slalom/result.h"
@@ -79,17 +80,26 @@ struct Stats {
 class Executor {
  public:
   virtual ~Executor() = default;
-  // ports: the devices, all of which loaded this plan; empty means that every layer is computed
-  // inside. pads: required with privacy. The plan, ports and pads must outlive the executor.
+  // create prepares everything: tables, challenge sets, engines of local layers, all memory. The
+  // plan must be valid (decoded); plan, ports and pads must outlive the executor. ports: the
+  // devices, all of which loaded this plan, each with room for port_bytes; empty means that every
+  // layer is computed inside, whatever the placement says. pads: required with privacy. random:
+  // where challenges come from; null (outside of tests always) is the system's generator.
+  // kInvalidArgument: an option, a placement; kUnavailable: no memory, no generator, no slot.
   [[nodiscard]] static Result<std::unique_ptr<Executor>> create(
-      const model::Plan& plan, const model::Digest& digest, const Placement& placement,
-      const Options& options, std::span<channel::Port* const> ports, vault::Pads* pads);
+      const model::Plan& plan, const Placement& placement, const Options& options,
+      std::span<channel::Port* const> ports, vault::Pads* pads, field::Random* random = nullptr);
 
   // run streams images until the source ends. An error of one image goes to the sink; run itself
   // fails only when no device is left that work could go on with.
   [[nodiscard]] virtual Status run(Source& source, Sink& sink) = 0;
   [[nodiscard]] virtual Stats stats() const noexcept = 0;
 };
+
+// port_bytes is the size of the data area that each port must offer to an executor of these
+// options. REQUIRES: a valid plan and placement.
+[[nodiscard]] std::size_t port_bytes(const model::Plan& plan, const Placement& placement,
+                                     const Options& options);
 
 // default_placement sends every Linear that has a field to the device.
 [[nodiscard]] Placement default_placement(const model::Plan& plan);

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/executor.h"
+
+#include <algorithm>
+
+#include "runtime/streaming.h"
+
+namespace slalom::runtime {
+namespace {
+
+constexpr std::size_t kMaxInFlight = 64;
+constexpr std::size_t kMaxThreads = 1024;
+
+Error wrong(const char* message) noexcept { return Error{Errc::kInvalidArgument, message}; }
+
+Status check_options(const Options& o) {
+  if (o.micro_batch == 0 || o.micro_batch > kMaxImages) {
+    return wrong("a micro-batch holds 1 to 256 images");
+  }
+  if (o.in_flight == 0 || o.in_flight > kMaxInFlight) {
+    return wrong("1 to 64 micro-batches can be in flight");
+  }
+  if (o.threads == 0 || o.threads > kMaxThreads) return wrong("1 to 1024 threads can be used");
+  if (o.timeout <= std::chrono::milliseconds{0}) return wrong("a time-out must be positive");
+  return {};
+}
+
+Status check_placement(const model::Plan& plan, const Placement& placement) {
+  if (placement.remote.size() != plan.nodes.size()) {
+    return wrong("a placement must say something of every node");
+  }
+  for (std::size_t n = 0; n < plan.nodes.size(); ++n) {
+    if (!placement.remote[n]) continue;
+    const auto* linear = std::get_if<model::Linear>(&plan.nodes[n].op);
+    if (linear == nullptr || !linear->field) {
+      return wrong("a placement gives a device a node that is no layer with a field");
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Placement default_placement(const model::Plan& plan) {
+  Placement placement;
+  for (const model::Node& node : plan.nodes) {
+    const auto* linear = std::get_if<model::Linear>(&node.op);
+    placement.remote.push_back(linear != nullptr && linear->field.has_value());
+  }
+  return placement;
+}
+
+Result<std::unique_ptr<Executor>> Executor::create(const model::Plan& plan,
+                                                   const Placement& placement,
+                                                   const Options& options,
+                                                   std::span<channel::Port* const> ports,
+                                                   vault::Pads* pads, field::Random* random) {
+  SLALOM_TRY(check_options(options));
+  SLALOM_TRY(check_placement(plan, placement));
+  Placement used = placement;
+  if (ports.empty()) used.remote.assign(plan.nodes.size(), false);
+  const bool remote = std::find(used.remote.begin(), used.remote.end(), true) != used.remote.end();
+  const bool blinded = remote && options.privacy != model::Privacy::kOff;
+  if (blinded && pads == nullptr) return wrong("privacy needs a supply of pads");
+  return StreamingExecutor::create({.plan = plan,
+                                    .options = options,
+                                    .ports = {ports.begin(), ports.end()},
+                                    .pads = blinded ? pads : nullptr,
+                                    .random = random},
+                                   used);
+}
+
+}  // namespace slalom::runtime

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/memory_plan.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "base/checked.h"
+
+namespace slalom::runtime {
+namespace {
+
+bool meet(const Lifetime& a, const Lifetime& b) noexcept {
+  return a.first <= b.last && b.first <= a.last;
+}
+
+}  // namespace
+
+MemoryPlan plan_memory(std::span<const Lifetime> blocks) {
+  std::vector<std::size_t> order(blocks.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return blocks[a].bytes > blocks[b].bytes; });
+  MemoryPlan plan;
+  plan.offsets.assign(blocks.size(), 0);
+  std::vector<std::size_t> placed;  // by offset
+  for (const std::size_t i : order) {
+    const std::size_t wanted = base::round_up(blocks[i].bytes, kMemoryAlignment);
+    if (wanted == 0) continue;
+    std::size_t at = 0;
+    for (const std::size_t other : placed) {
+      if (!meet(blocks[i], blocks[other])) continue;
+      if (plan.offsets[other] >= at + wanted) break;
+      at =
+          std::max(at, plan.offsets[other] + base::round_up(blocks[other].bytes, kMemoryAlignment));
+    }
+    plan.offsets[i] = at;
+    plan.bytes = std::max(plan.bytes, at + wanted);
+    const auto where = std::upper_bound(
+        placed.begin(), placed.end(), at,
+        [&](std::size_t offset, std::size_t other) { return offset < plan.offsets[other]; });
+    placed.insert(where, i);
+  }
+  return plan;
+}
+
+}  // namespace slalom::runtime
