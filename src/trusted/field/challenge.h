@@ -44,8 +44,8 @@ struct ChallengeOptions {
 // independent vectors are worth for one try.
 [[nodiscard]] double soundness_bits(std::size_t repetitions, std::size_t d,
                                     std::uint32_t range = kChallengeRange) noexcept;
-// repetitions_for is the least k with tries * (d/N)^k <= 2^-bits; kInvalidArgument above
-// kMaxRepetitions.
+// repetitions_for is the least k with tries * (d/N)^k <= 2^-bits, to a thousandth of a bit (N is
+// not quite 2^24); kInvalidArgument above kMaxRepetitions.
 [[nodiscard]] Result<std::size_t> repetitions_for(const ChallengeOptions& options,
                                                   std::size_t d) noexcept;
 
@@ -66,6 +66,14 @@ struct CheckedLayer {
                                                                std::span<const std::uint32_t> nodes,
                                                                InputForm form);
 
+// What both forms below are made of. draw_challenge draws a, and c unless it has one entry, which
+// is 1 then: a factor without a choice would only add to d. challenge_constant is constant_k of one
+// layer.
+void draw_challenge(Random& random, std::uint32_t range, std::span<std::uint32_t> a,
+                    std::span<std::uint32_t> c) noexcept;
+[[nodiscard]] std::uint32_t challenge_constant(const CheckedLayer& layer,
+                                               const Transpose::Sums& sums) noexcept;
+
 // ChallengeSet is the preprocessed form: challenges and s~ of every remote layer, drawn once, in
 // one SecretArena. Immutable, so any number of threads may use it. Retire it (drop it) after a
 // rejection.
@@ -84,7 +92,7 @@ class ChallengeSet {
     std::size_t degree = 2;
     OutputChallenge output;  // whole image; output.from(position) for a tile
     CheckVector input;
-    Residues constant;  // secret
+    const Residues* constant = nullptr;  // in the arena
 
     // difference is zero in every repetition for a right answer. REQUIRES: output and input sums
     // over the whole image.
@@ -102,6 +110,7 @@ class ChallengeSet {
   [[nodiscard]] std::size_t locked_bytes() const noexcept { return arena_.locked_bytes(); }
 
  private:
+  friend class SetBuilder;
   ChallengeSet() = default;
 
   base::SecretArena arena_;
@@ -121,8 +130,11 @@ class ChallengeSet {
 // draw and difference: one thread; output and input_rows are const, for many threads.
 class FreshChallenge {
  public:
+  static constexpr std::size_t kMaxBatch = 256;
+
   // create makes room for any one of the layers. They must outlive it. batched: draw rho (use it
-  // for Integrity::kBatched even when a batch happens to have one image).
+  // for Integrity::kBatched even when a batch happens to have one image). kInvalidArgument for
+  // max_batch above kMaxBatch, above 1 unless batched, or for soundness out of reach.
   [[nodiscard]] static Result<FreshChallenge> create(std::span<const CheckedLayer> layers,
                                                      std::size_t max_batch, bool batched,
                                                      const ChallengeOptions& options,
@@ -139,7 +151,7 @@ class FreshChallenge {
   // order, each once. scratch: scratch_words() words of trusted memory, one piece a thread.
   void input_rows(std::size_t first, std::size_t count, std::span<const std::uint8_t* const> images,
                   std::span<std::uint32_t> scratch, Residues& sum) const noexcept;
-  [[nodiscard]] std::size_t scratch_words() const noexcept { return scratch_words_; }
+  [[nodiscard]] std::size_t scratch_words() const noexcept { return 2 * row_words_; }
 
   // difference is zero in every repetition for right answers. outputs: one sum an image.
   [[nodiscard]] Residues difference(std::span<const OutputSum> outputs,
@@ -151,22 +163,26 @@ class FreshChallenge {
 
  private:
   FreshChallenge() = default;
+  void mix(std::size_t repetition, std::size_t at, std::span<const std::uint8_t* const> images,
+           std::span<std::uint32_t> out) const noexcept;
 
   base::SecretArena arena_;
-  std::span<std::uint32_t> a_, c_, rho_, folded_, middle_;
-  std::vector<CheckedLayer> layers_;
-  std::vector<Transpose> transposes_;
+  std::span<std::uint32_t> a_, c_, rho_, folded_, middle_;  // [repetition][stride]
+  std::span<Residues> constant_;                            // one: times the sum of all rho
+  std::vector<Transpose> layers_;
+  std::vector<CheckedLayer> asked_;
   const Kernels* kernels_ = nullptr;
   std::size_t current_ = 0;
   std::size_t batch_ = 1;
   std::size_t max_batch_ = 1;
-  std::size_t a_stride_ = 0, c_stride_ = 0, folded_stride_ = 0;
-  std::size_t scratch_words_ = 0;
+  std::size_t a_stride_ = 0;
+  std::size_t c_stride_ = 0;
+  std::size_t folded_stride_ = 0;
+  std::size_t row_words_ = 0;
   std::size_t repetitions_ = 0;
   std::uint32_t range_ = kChallengeRange;
   double bits_ = 0;
   bool batched_ = false;
-  Residues constant_;
 };
 
 // Verdict is the end of an inference (batched: of a micro-batch): differences of every check go in,

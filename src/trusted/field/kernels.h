@@ -168,8 +168,9 @@ struct Kernels {
   void (*fence)() noexcept;
 
   // ---- linear combinations of rows: out[i] = sum over t of coefficients[t] * rows[t][i] mod p
-  // ---- All of one shape, with canonical coefficients and results; num_rows >= 0, n >= 0. No row
-  // overlaps out. combine_codes takes the value q - zero for a code q.
+  // ---- All of one shape, with canonical coefficients and results; num_rows >= 0, n >= 0. A row of
+  // words may be out itself; nothing else overlaps out. combine_codes takes the value q - zero for
+  // a code q.
   void (*combine_words)(Field f, const std::uint32_t* coefficients,
                         const std::uint32_t* const* rows, std::size_t num_rows, std::size_t n,
                         std::uint32_t* out) noexcept;
@@ -199,9 +200,11 @@ struct Kernels {
   void (*recombine)(Field f, const std::int32_t* sums, std::size_t plane_stride, std::size_t n,
                     std::uint32_t* words) noexcept;
 
-  // ---- pads (optional: none means that pad_stream.cc uses libcrypto) ----
-  // pad_candidates writes candidate words of AES-256-CTR keystream `stream` from word `first` on
-  // (see pad_stream.h) and returns whether any of them is not below p. round_keys: 15 x 16 bytes.
+  // ---- pads (both or none: without them pad_stream.cc uses libcrypto) ----
+  // expand_key writes the 15 round keys (240 bytes) of a 32-byte AES key. pad_candidates writes
+  // candidate words of AES-256-CTR keystream `stream` from word `first` on (pad_stream.h) and
+  // returns whether any of them is not below p.
+  void (*expand_key)(const std::byte* key, std::byte* round_keys) noexcept;
   bool (*pad_candidates)(const std::byte* round_keys, Field f, std::uint64_t stream,
                          std::uint64_t first, std::size_t n, std::uint32_t* out) noexcept;
 };

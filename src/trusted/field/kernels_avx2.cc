@@ -8,7 +8,7 @@
 #include "field/kernels.h"
 #include "field/kernels_list.h"
 
-SLALOM_TARGET_BEGIN(SLALOM_ISA_AVX2)
+SLALOM_TARGET_BEGIN(SLALOM_ISA_AVX2 "," SLALOM_ISA_AES)
 namespace slalom::field {
 namespace {
 
@@ -271,13 +271,15 @@ struct Avx2 {
 #include "field/vector_loops.h"
 //
 #include "field/vector_check.h"
+//
+#include "field/vector_aes.h"
 #include "field/vector_table.h"
 
-bool supported(const base::CpuFeatures& cpu) noexcept { return cpu.avx2; }
+bool supported(const base::CpuFeatures& cpu) noexcept { return cpu.avx2 && cpu.aes; }
 
 }  // namespace
 
-constexpr Kernels kAvx2Kernels = kernels_over<Avx2>("avx2", supported, nullptr);
+constexpr Kernels kAvx2Kernels = kernels_over<Avx2>("avx2", supported, pad_candidates<Avx2, AesNi>);
 
 }  // namespace slalom::field
 SLALOM_TARGET_END

@@ -131,7 +131,32 @@ struct Ifma : Avx512 {
 #include "field/vector_loops.h"
 //
 #include "field/vector_check.h"
+//
+#include "field/vector_aes.h"
 #include "field/vector_table.h"
+
+// Vaes: four blocks a register.
+struct Vaes {
+  using R = __m512i;
+  static constexpr std::size_t kBlocks = 4;
+  static R broadcast(const std::byte* key) noexcept {
+    return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(key)));
+  }
+  static R stream(std::uint64_t number) noexcept {
+    const auto n = static_cast<long long>(number);
+    return _mm512_setr_epi64(n, 0, n, 1, n, 2, n, 3);
+  }
+  static R counters(R stream, std::uint64_t block) noexcept {
+    const R number = _mm512_mask_add_epi64(stream, 0xaa, stream,
+                                           _mm512_set1_epi64(static_cast<long long>(block)));
+    return _mm512_shuffle_epi8(number, _mm512_broadcast_i32x4(_mm_setr_epi8(
+                                           7, 6, 5, 4, 3, 2, 1, 0, 15, 14, 13, 12, 11, 10, 9, 8)));
+  }
+  static R exclusive_or(R a, R b) noexcept { return _mm512_xor_si512(a, b); }
+  static R round(R x, R key) noexcept { return _mm512_aesenc_epi128(x, key); }
+  static R last_round(R x, R key) noexcept { return _mm512_aesenclast_epi128(x, key); }
+  static void store(std::byte* at, R x) noexcept { _mm512_storeu_si512(at, x); }
+};
 
 bool supported(const base::CpuFeatures& cpu) noexcept {
   return cpu.avx512_ifma && cpu.avx512_vbmi && cpu.avx512_vnni && cpu.aes && cpu.vaes;
@@ -139,7 +164,8 @@ bool supported(const base::CpuFeatures& cpu) noexcept {
 
 }  // namespace
 
-constexpr Kernels kAvx512IfmaKernels = kernels_over<Ifma>("avx512ifma", supported, nullptr);
+constexpr Kernels kAvx512IfmaKernels =
+    kernels_over<Ifma>("avx512ifma", supported, pad_candidates<Ifma, Vaes>);
 
 }  // namespace slalom::field
 SLALOM_TARGET_END

@@ -312,6 +312,7 @@ const Kernels kPortableKernels = {
     .unpack = unpack,
     .split_limbs = split_limbs,
     .recombine = recombine,
+    .expand_key = nullptr,
     .pad_candidates = nullptr,
 };
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The table of one implementation over V; included after vector_loops.h and vector_check.h.
+// The table of one implementation over V; included after the other vector headers.
 
 template <class V>
 constexpr Kernels kernels_over(std::string_view name,
                                bool (*supported)(const base::CpuFeatures&) noexcept,
-                               decltype(Kernels::pad_candidates) pad_candidates) noexcept {
+                               decltype(Kernels::pad_candidates) pads) noexcept {
   return {
       .name = name,
       .supported = supported,
@@ -29,6 +29,7 @@ constexpr Kernels kernels_over(std::string_view name,
       .unpack = unpack<V>,
       .split_limbs = split_limbs<V>,
       .recombine = recombine<V>,
-      .pad_candidates = pad_candidates,
+      .expand_key = expand_key,
+      .pad_candidates = pads,
   };
 }

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/arena.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <fstream>
+#include <string>
+
+#include "base/secret.h"
+
+namespace slalom::base {
+namespace {
+
+template <class T>
+concept Comparable = requires(const T& a) {
+  a == a;
+};
+template <class T>
+concept Testable = requires(const T& a) {
+  static_cast<bool>(a);
+};
+static_assert(!Comparable<Secret<int>> && !Testable<Secret<int>>);
+static_assert(!std::is_copy_constructible_v<Secret<int>>);
+static_assert(std::is_nothrow_move_constructible_v<Secret<int>>);
+
+TEST(ArenaTest, PiecesAreZeroedAlignedAndApart) {
+  auto arena =
+      SecretArena::create(3 * SecretArena::bytes_for<std::uint32_t>(5), Lock::kWhereAllowed);
+  ASSERT_TRUE(arena.ok());
+  std::vector<std::span<std::uint32_t>> pieces;
+  for (int i = 0; i < 3; ++i) {
+    pieces.push_back(arena->take<std::uint32_t>(5));
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(pieces.back().data()) % 64, 0U);
+    for (auto& v : pieces.back()) {
+      EXPECT_EQ(v, 0U);
+      v = 0xdead'beef;
+    }
+  }
+  EXPECT_NE(pieces[0].data(), pieces[1].data());
+}
+
+TEST(ArenaTest, TakingTooMuchEndsTheProcess) {
+  auto arena = SecretArena::create(4096, Lock::kWhereAllowed);
+  ASSERT_TRUE(arena.ok());
+  EXPECT_DEATH((void)arena->take<std::byte>(4097), "");
+  EXPECT_DEATH((void)arena->take<std::uint64_t>(SIZE_MAX / 4), "");
+}
+
+TEST(ArenaTest, GuardPagesStandAtBothEnds) {
+  auto arena = SecretArena::create(4096, Lock::kWhereAllowed);
+  ASSERT_TRUE(arena.ok());
+  volatile std::byte* const at = arena->take<std::byte>(4096).data();
+  EXPECT_DEATH(at[-1] = std::byte{1}, "");
+  EXPECT_DEATH(at[4096] = std::byte{1}, "");
+}
+
+// flags reads the VmFlags line of the mapping that holds `at`.
+std::string flags(const void* at) {
+  std::ifstream maps("/proc/self/smaps");
+  std::string line;
+  bool here = false;
+  const auto address = reinterpret_cast<std::uintptr_t>(at);
+  while (std::getline(maps, line)) {
+    std::uintptr_t from = 0;
+    std::uintptr_t to = 0;
+    if (std::sscanf(line.c_str(), "%lx-%lx ", &from, &to) == 2)
+      here = from <= address && address < to;
+    if (here && line.starts_with("VmFlags:")) return line;
+  }
+  return "";
+}
+
+TEST(ArenaTest, KeptOutOfDumpsAndForks) {
+  auto arena = SecretArena::create(8192, Lock::kRequired);
+  ASSERT_TRUE(arena.ok());
+  EXPECT_EQ(arena->locked_bytes(), 8192U);
+  const std::span<std::byte> piece = arena->take<std::byte>(100);
+  const std::string line = flags(piece.data());
+  EXPECT_NE(line.find(" dd"), std::string::npos) << line;  // do not dump
+  EXPECT_NE(line.find(" dc"), std::string::npos) << line;  // do not copy on fork
+  EXPECT_NE(line.find(" lo"), std::string::npos) << line;  // locked
+  const pid_t child = fork();
+  if (child == 0) {
+    const rlimit no_core{0, 0};
+    setrlimit(RLIMIT_CORE, &no_core);
+    *const_cast<volatile std::byte*>(piece.data()) = std::byte{1};  // not there: dies
+    _exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFSIGNALED(status) || WEXITSTATUS(status) != 0);
+}
+
+// With RLIMIT_MEMLOCK 0 and no privilege, keys must not start and bulk secrets say so.
+TEST(ArenaTest, KeysMustLockBulkMayNot) {
+  const pid_t child = fork();
+  if (child == 0) {
+    const rlimit none{0, 0};
+    if (setrlimit(RLIMIT_MEMLOCK, &none) != 0) _exit(10);
+    if (geteuid() == 0 && setuid(65534) != 0) _exit(11);
+    auto bulk = SecretArena::create(4096, Lock::kWhereAllowed);
+    if (!bulk.ok() || bulk->locked_bytes() != 0) _exit(12);
+    if (SecretArena::create(4096, Lock::kRequired).ok()) _exit(13);
+    if (Secret<int>::create().ok()) _exit(14);
+    _exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+TEST(ArenaTest, MovesOwnOnce) {
+  auto first = SecretArena::create(4096, Lock::kWhereAllowed);
+  ASSERT_TRUE(first.ok());
+  (void)first->take<int>(1);
+  SecretArena second = std::move(*first);
+  EXPECT_EQ(second.size(), 4096U);
+  SecretArena third;
+  third = std::move(second);
+  EXPECT_EQ(third.size(), 4096U);
+  EXPECT_EQ(third.take<std::byte>(4096 - 64).size(), 4096U - 64);
+}
+
+TEST(ArenaTest, NothingAskedNothingMapped) {
+  auto arena = SecretArena::create(0, Lock::kRequired);
+  ASSERT_TRUE(arena.ok());
+  EXPECT_EQ(arena->size(), 0U);
+  EXPECT_TRUE(arena->take<int>(0).empty());
+  EXPECT_FALSE(SecretArena::create(SIZE_MAX - 10, Lock::kWhereAllowed).ok());
+}
+
+TEST(SecretTest, HoldsRevealsAndClears) {
+  auto secret = Secret<std::array<std::byte, 32>>::create();
+  ASSERT_TRUE(secret.ok());
+  std::memset(secret->bytes().data(), 7, 32);
+  Secret<std::array<std::byte, 32>> moved = std::move(*secret);
+  EXPECT_EQ(moved.reveal()[31], std::byte{7});
+  EXPECT_EQ(moved.declassify()[0], std::byte{7});
+  moved.clear();
+  EXPECT_EQ(moved.reveal()[31], std::byte{0});
+}
+
+TEST(SecretTest, WipedOverwritesItsMemory) {
+  alignas(Wiped<std::uint64_t>) unsigned char memory[sizeof(Wiped<std::uint64_t>)];
+  auto* const value = new (memory) Wiped<std::uint64_t>;
+  value->reveal() = 0x1234'5678'9abc'def0;
+  value->~Wiped();
+  std::uint64_t left = 1;
+  std::memcpy(&left, memory, sizeof(left));
+  EXPECT_EQ(left, 0U);
+}
+
+}  // namespace
+}  // namespace slalom::base
