@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,7 +23,7 @@ namespace slalom::importer {
 
 struct ConvertOptions {
   std::string path;  // of the ONNX file
-  std::string name;  // of the plan; empty: the graph's own name, or the file's without its ending
+  std::string name;  // of the plan; empty: the file's without its ending
   // Shapes for inputs whose file leaves dimensions open, by input name.
   std::map<std::string, Shape> input_shapes;
   // Calibration inputs. A network that is quantised already needs none.
@@ -52,7 +53,7 @@ ImportResult<ConvertOutput> make_model(std::string_view name, const ZooOptions& 
 //   "crop": [height, width] or one number                                     (required)
 //   "resize_shorter": pixels, 0 = stretch to the crop                         (default 0)
 //   "interpolation": "nearest" | "bilinear" | "bicubic"                       (default bilinear)
-//   "channels": "rgb" | "bgr"                                                 (default rgb)
+//   "layout": "RGB" | "BGR" | "L" (one channel, luma)                         (default RGB)
 //   "mean", "std": a list with one number for each channel, of values 0..255  (default 0 and 1)
 // Unknown keys are refused.
 ImportResult<model::Preprocess> parse_preprocess(std::string_view json);
@@ -60,6 +61,11 @@ ImportResult<model::Preprocess> parse_preprocess(std::string_view json);
 // parse_labels reads one label a line, as UTF-8; a last empty line is ignored, a carriage return
 // before a newline is dropped, control characters and labels above 4096 bytes are refused.
 ImportResult<std::vector<std::string>> parse_labels(std::string_view text);
+
+// picture_sample puts the prepared pixels of a picture (channels last, real values) into the order
+// of a network's only input, [1,C,H,W] or [1,H,W,C]. Errors: the shapes do not fit.
+ImportResult<Sample> picture_sample(std::span<const InputInfo> inputs, const model::Shape& shape,
+                                    std::span<const float> pixels);
 
 }  // namespace slalom::importer
 

@@ -7,9 +7,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "importer/error.h"
@@ -49,6 +51,9 @@ struct QuantiseOptions {
   // Run a depthwise convolution that is followed directly by a 1x1 convolution as one separable
   // layer where its range can be proven.
   bool fuse_separable = true;
+  // The real range of each graph input where it is known otherwise than from samples (pixels are
+  // 0..255 whatever the samples show); missing entries are taken from the samples.
+  std::vector<std::optional<std::pair<double, double>>> input_ranges;
   // Samples over which integer and float activations are compared for the report; 0: none.
   std::size_t report_samples = 4;
   unsigned threads = 0;  // 0: as many as the machine has
