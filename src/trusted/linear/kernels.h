@@ -106,14 +106,23 @@ struct Kernels {
                     const Planes& planes) noexcept;
   void (*cut_sums)(const std::int32_t* sums, std::size_t n, Format format,
                    const Planes& planes) noexcept;
-  // settle writes y[p*y_stride + c] = raw[p*raw_stride + c] + add[c] (wrapping) for c < channels. y
-  // may be raw if y_stride <= raw_stride.
+  // settle writes y[p*y_stride + c] = raw[p*raw_stride + c] + add[c] (wrapping) for p < positions
+  // and c < channels. y may be raw if y_stride <= raw_stride.
   void (*settle)(const std::int32_t* raw, std::size_t raw_stride, const std::int32_t* add,
                  std::size_t positions, std::size_t channels, std::int32_t* y,
                  std::size_t y_stride) noexcept;
-  // join_sums writes y[i] = sum of 256^l * sums[l*plane_stride + i] mod 2^32.
-  void (*join_sums)(const std::int32_t* sums, std::size_t plane_stride, std::size_t n,
-                    std::int32_t* y) noexcept;
+  // join_words is settle of the sums of num_limbs(f) limbs, plane l at raw + l*plane_stride,
+  // followed by y = sum of 256^l * limb_l mod p: canonical for any int32 limbs. With `accumulate`
+  // the words already at y (canonical) are added. y and raw do not overlap.
+  void (*join_words)(field::Field f, const std::int32_t* raw, std::size_t plane_stride,
+                     std::size_t raw_stride, const std::int32_t* add, std::size_t positions,
+                     std::size_t channels, bool accumulate, std::uint32_t* y,
+                     std::size_t y_stride) noexcept;
+  // join_sums is settle of four limbs, their sum mod 2^32, and a bias for each channel. y may be
+  // plane 0 if y_stride <= raw_stride.
+  void (*join_sums)(const std::int32_t* raw, std::size_t plane_stride, std::size_t raw_stride,
+                    const std::int32_t* add, const std::int32_t* bias, std::size_t positions,
+                    std::size_t channels, std::int32_t* y, std::size_t y_stride) noexcept;
 };
 
 // all_kernels lists every implementation in this build, fastest first. None may be supported: then

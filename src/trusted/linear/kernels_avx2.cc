@@ -70,6 +70,7 @@ const Kernels kAvx2Kernels = {
     .cut_words = cut_words,
     .cut_sums = cut_sums,
     .settle = settle,
+    .join_words = join_words,
     .join_sums = join_sums,
 };
 

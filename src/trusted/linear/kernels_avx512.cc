@@ -72,6 +72,7 @@ const Kernels kAvx512Kernels = {
     .cut_words = cut_words,
     .cut_sums = cut_sums,
     .settle = settle,
+    .join_words = join_words,
     .join_sums = join_sums,
 };
 

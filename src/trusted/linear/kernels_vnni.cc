@@ -68,6 +68,7 @@ const Kernels kVnniKernels = {
     .cut_words = cut_words,
     .cut_sums = cut_sums,
     .settle = settle,
+    .join_words = join_words,
     .join_sums = join_sums,
 };
 

@@ -14,6 +14,12 @@ using field::Field;
 
 constexpr std::size_t kAllParts = ~std::size_t{0};
 
+// Bias is an addend for each output channel, alone and with the last core's correction.
+struct Bias {
+  std::vector<std::int32_t> alone;
+  std::vector<std::int32_t> corrected;
+};
+
 // Place is one tile: rows [first, first + rows) of part `image` of the run, one chunk of channels.
 struct Place {
   std::size_t image = 0;
@@ -91,15 +97,18 @@ class TiledEngine final : public Engine {
     }
   }
 
-  // code_sums leaves the raw sums of Y in plane 0, or, for a pair, Y in contiguous form.
+  // code_sums writes Y plus `bias` (one for each output channel) of a tile to y, contiguous in the
+  // chunk's channels or with the stride of the whole output. y may be plane 0 of the sums.
   void code_sums(const Place& at, std::span<const std::uint8_t> codes, std::uint8_t pad_code,
-                 std::byte* scratch) const noexcept;
-  // limb_sums makes the limbs' planes of a core's sums, contiguous: of one part, or, for the last
-  // core, of all of them mod 2^32 (kAllParts).
-  void limb_sums(Core& core, const Planes& tiles, std::size_t limbs, const Place& at,
+                 std::byte* scratch, const Bias& bias, std::int32_t* y,
+                 std::size_t y_stride) const noexcept;
+  // run_limbs makes the raw sums of each limb plane: of one part, or, for the last core, of all of
+  // them mod 2^32 (kAllParts).
+  void run_limbs(Core& core, const Planes& tiles, std::size_t limbs, const Place& at,
                  std::size_t part, std::byte* scratch) const noexcept;
-  void words_of(Core& core, Field f, const Planes& tiles, const Place& at, std::byte* scratch,
-                std::uint32_t* to, std::size_t stride) const noexcept;
+  // word_sums writes the residues of a core's outputs for a tile's limb planes.
+  void word_sums(Core& core, Field f, const Planes& tiles, const Place& at, std::byte* scratch,
+                 std::uint32_t* y, std::size_t y_stride) const noexcept;
 
   const model::Linear& layer_;
   std::string_view name_;
@@ -112,20 +121,19 @@ class TiledEngine final : public Engine {
   const Tiling& tiling_;  // of the first core; a pair's second works on the same positions
   Filler filler_;
 
-  std::vector<std::int32_t> zeros_;       // one for each channel of the widest stage
   std::vector<std::int32_t> correction_;  // of the last core, over all parts
-  std::vector<std::int32_t> bias_;        // the same plus the layer's bias
-  std::vector<float> multiplier_;         // one for each channel, padded as field::Epilogue wants
+  Bias no_bias_;
+  Bias bias_;
+  std::vector<float> multiplier_;  // one for each channel, padded as field::Epilogue wants
 
   // Scratch of a worker, byte offsets: input planes; sums, one plane for each limb; for a pair the
-  // words between the stages and their planes; a core's own.
+  // values between the stages and their planes; a core's own.
   std::size_t tile_stride_ = 0;
   std::size_t sums_at_ = 0;
   std::size_t sums_stride_ = 0;  // in int32
   std::size_t middle_at_ = 0;
   std::size_t middle_tile_at_ = 0;
   std::size_t middle_stride_ = 0;
-  std::size_t words_at_ = 0;
   std::size_t core_at_ = 0;
 };
 
@@ -141,33 +149,30 @@ void TiledEngine::lay_out_scratch() {
   sums_at_ = kMaxLimbs * tile_stride_;
   sums_stride_ = base::round_up(positions * widest, 16);
   middle_at_ = sums_at_ + kMaxLimbs * sums_stride_ * sizeof(std::int32_t);
-  middle_tile_at_ = middle_at_;
-  words_at_ = middle_at_;
+  core_at_ = middle_at_;
   if (pair()) {
     const std::size_t elements = positions * layer_.stages[1].conv.in.c;
     middle_tile_at_ = base::round_up(middle_at_ + elements * sizeof(std::uint32_t), 64);
     middle_stride_ = last().tiling().tile_bytes(positions);
-    words_at_ = middle_tile_at_ + kMaxLimbs * middle_stride_;
+    core_at_ = middle_tile_at_ + kMaxLimbs * middle_stride_;
   }
-  core_at_ = base::round_up(words_at_ + positions * widest * sizeof(std::uint32_t), 64);
+  core_at_ = base::round_up(core_at_, 64);
   pool_.reserve_scratch(core_at_ + core_scratch);
 }
 
 void TiledEngine::make_additions() {
-  std::size_t widest = 0;
-  for (const model::ConvStage& stage : layer_.stages) {
-    widest = std::max<std::size_t>(widest, stage.conv.out.c);
-  }
-  zeros_.assign(widest, 0);
   const std::size_t channels = layer_.out().c;
+  const auto sum = [&](const std::vector<std::int32_t>& a, std::span<const std::int32_t> b) {
+    std::vector<std::int32_t> out(channels);
+    kernels_.settle(a.data(), channels, b.data(), 1, channels, out.data(), channels);
+    return out;
+  };
   correction_.assign(channels, 0);
   for (std::size_t part = 0; part < last().parts(); ++part) {
-    const auto of_part = last().correction(part);
-    kernels_.settle(correction_.data(), channels, of_part.data(), 1, channels, correction_.data(),
-                    channels);
+    correction_ = sum(correction_, last().correction(part));
   }
-  bias_ = correction_;
-  kernels_.settle(bias_.data(), channels, layer_.bias.data(), 1, channels, bias_.data(), channels);
+  no_bias_ = {std::vector<std::int32_t>(channels, 0), correction_};
+  bias_ = {layer_.bias, sum(layer_.bias, correction_)};
   const std::vector<float>& m = layer_.requant.multiplier;
   multiplier_.assign(base::round_up(channels, field::kChannelPad), 1.0F);
   for (std::size_t o = 0; o < channels; ++o) multiplier_[o] = m[m.size() == 1 ? 0 : o];
@@ -193,7 +198,8 @@ void TiledEngine::for_each_tile(std::size_t batch, Body body) {
 }
 
 void TiledEngine::code_sums(const Place& at, std::span<const std::uint8_t> codes,
-                            std::uint8_t pad_code, std::byte* scratch) const noexcept {
+                            std::uint8_t pad_code, std::byte* scratch, const Bias& bias,
+                            std::int32_t* y, std::size_t y_stride) const noexcept {
   Core& core = *cores_.front();
   const std::size_t row_elements = std::size_t{tiling_.conv.in.w} * tiling_.conv.in.c;
   const std::uint8_t* image = codes.data() + at.image * layer_.in().elements();
@@ -207,36 +213,50 @@ void TiledEngine::code_sums(const Place& at, std::span<const std::uint8_t> codes
     filler_.codes(image, pad_code, at.first, at.rows, scratch);
   }
   core.run_all(job, scratch + core_at_);
-  if (!pair()) return;
-
+  const ChunkShape shape = core.chunk(job.chunk);
+  if (!pair()) {
+    settle(shape, at.positions, bias.corrected.data() + shape.first, job.sums, y, y_stride);
+    return;
+  }
   // The exact sums between the stages, cut into digits, through the second stage.
-  const ChunkShape shape = core.chunk(0);
-  std::int32_t* middle = reinterpret_cast<std::int32_t*>(scratch + middle_at_);
+  auto* middle = reinterpret_cast<std::int32_t*>(scratch + middle_at_);
   settle(shape, at.positions, core.correction(0).data(), job.sums, middle, shape.channels);
   const Planes tiles = planes(scratch + middle_tile_at_, middle_stride_);
   kernels_.cut_sums(middle, at.positions * shape.channels, last().tiling().format, tiles);
-  limb_sums(last(), tiles, kMaxLimbs, at, kAllParts, scratch);
-  const std::size_t n = at.positions * last().chunk(at.chunk).channels;
-  kernels_.join_sums(sums(scratch, 0), sums_stride_, n, sums(scratch, 0));
+  run_limbs(last(), tiles, kMaxLimbs, at, kAllParts, scratch);
+  const ChunkShape outer = last().chunk(at.chunk);
+  kernels_.join_sums(sums(scratch, 0), sums_stride_, outer.stride, correction_.data() + outer.first,
+                     bias.alone.data() + outer.first, at.positions, outer.channels, y, y_stride);
 }
 
-void TiledEngine::limb_sums(Core& core, const Planes& tiles, std::size_t limbs, const Place& at,
+void TiledEngine::run_limbs(Core& core, const Planes& tiles, std::size_t limbs, const Place& at,
                             std::size_t part, std::byte* scratch) const noexcept {
   const bool second = pair() && &core == &last();
-  const std::size_t chunk = &core == &last() ? at.chunk : 0;
-  const ChunkShape shape = core.chunk(chunk);
   for (std::size_t l = 0; l < limbs; ++l) {
-    std::int32_t* plane = sums(scratch, l);
-    const TileJob job{
-        .src = tiles[l], .rows = second ? at.positions : at.rows, .chunk = chunk, .sums = plane};
-    const std::int32_t* add = correction_.data();
+    const TileJob job{.src = tiles[l],
+                      .rows = second ? at.positions : at.rows,
+                      .chunk = &core == &last() ? at.chunk : 0,
+                      .sums = sums(scratch, l)};
     if (part == kAllParts) {
       core.run_all(job, scratch + core_at_);
     } else {
       core.run(job, part, scratch + core_at_);
-      add = core.correction(part).data();
     }
-    settle(shape, at.positions, add + shape.first, plane, plane, shape.channels);
+  }
+}
+
+void TiledEngine::word_sums(Core& core, Field f, const Planes& tiles, const Place& at,
+                            std::byte* scratch, std::uint32_t* y,
+                            std::size_t y_stride) const noexcept {
+  const ChunkShape shape = core.chunk(&core == &last() ? at.chunk : 0);
+  const std::size_t n = shape.group_channels;
+  for (std::size_t part = 0; part < core.parts(); ++part) {
+    run_limbs(core, tiles, field::num_limbs(f), at, part, scratch);
+    const std::int32_t* add = core.correction(part).data() + shape.first;
+    for (std::size_t g = 0; g < shape.groups; ++g) {
+      kernels_.join_words(f, sums(scratch, 0) + g * shape.group_stride, sums_stride_, shape.stride,
+                          add + g * n, at.positions, n, part != 0, y + g * n, y_stride);
+    }
   }
 }
 
@@ -245,15 +265,8 @@ void TiledEngine::run_codes(std::span<const std::uint8_t> codes, std::uint8_t pa
   check(batch, codes.size(), y.size());
   const std::size_t out_c = layer_.out().c;
   for_each_tile(batch, [&](const Place& at, std::byte* scratch) {
-    code_sums(at, codes, pad_code, scratch);
-    const ChunkShape shape = last().chunk(at.chunk);
-    std::int32_t* to = y.data() + at.position * out_c + shape.first;
-    if (pair()) {
-      kernels_.settle(sums(scratch, 0), shape.channels, zeros_.data(), at.positions, shape.channels,
-                      to, out_c);
-    } else {
-      settle(shape, at.positions, correction_.data() + shape.first, sums(scratch, 0), to, out_c);
-    }
+    std::int32_t* to = y.data() + at.position * out_c + last().chunk(at.chunk).first;
+    code_sums(at, codes, pad_code, scratch, no_bias_, to, out_c);
   });
 }
 
@@ -263,15 +276,9 @@ void TiledEngine::run_requant(std::span<const std::uint8_t> codes, std::uint8_t 
   const std::size_t out_c = layer_.out().c;
   const model::Requant& rule = layer_.requant;
   for_each_tile(batch, [&](const Place& at, std::byte* scratch) {
-    code_sums(at, codes, pad_code, scratch);
     const ChunkShape shape = last().chunk(at.chunk);
     std::int32_t* y = sums(scratch, 0);
-    if (pair()) {
-      kernels_.settle(y, shape.channels, layer_.bias.data() + shape.first, at.positions,
-                      shape.channels, y, shape.channels);
-    } else {
-      settle(shape, at.positions, bias_.data() + shape.first, y, y, shape.channels);
-    }
+    code_sums(at, codes, pad_code, scratch, bias_, y, shape.channels);
     const field::Epilogue epilogue{.multiplier = multiplier_.data() + shape.first,
                                    .zero_point = rule.zero_point,
                                    .lo = rule.lo,
@@ -289,30 +296,6 @@ void TiledEngine::run_requant(std::span<const std::uint8_t> codes, std::uint8_t 
   });
 }
 
-void TiledEngine::words_of(Core& core, Field f, const Planes& tiles, const Place& at,
-                           std::byte* scratch, std::uint32_t* to,
-                           std::size_t stride) const noexcept {
-  const std::size_t channels = core.chunk(&core == &last() ? at.chunk : 0).channels;
-  for (std::size_t part = 0; part < core.parts(); ++part) {
-    limb_sums(core, tiles, field::num_limbs(f), at, part, scratch);
-    const bool whole = part == 0 && stride == channels;
-    if (whole) {
-      field_kernels_.recombine(f, sums(scratch, 0), sums_stride_, at.positions * channels, to);
-      continue;
-    }
-    auto* words = reinterpret_cast<std::uint32_t*>(scratch + words_at_);
-    field_kernels_.recombine(f, sums(scratch, 0), sums_stride_, at.positions * channels, words);
-    const std::uint32_t p = field::modulus(f);
-    for (std::size_t i = 0; i < at.positions; ++i) {
-      for (std::size_t c = 0; c < channels; ++c) {
-        std::uint32_t& out = to[i * stride + c];
-        const std::uint32_t v = words[i * channels + c] + (part == 0 ? 0 : out);
-        out = std::min(v, v - p);  // v < 2p < 2^32: the smaller one is the residue
-      }
-    }
-  }
-}
-
 void TiledEngine::run_words(Field f, std::span<const std::uint32_t> words, std::size_t batch,
                             std::span<std::uint32_t> y) {
   check(batch, words.size(), y.size());
@@ -323,12 +306,12 @@ void TiledEngine::run_words(Field f, std::span<const std::uint32_t> words, std::
     if (pair()) {
       auto* middle = reinterpret_cast<std::uint32_t*>(scratch + middle_at_);
       const std::size_t channels = layer_.stages[1].conv.in.c;
-      words_of(*cores_.front(), f, tiles, at, scratch, middle, channels);
+      word_sums(*cores_.front(), f, tiles, at, scratch, middle, channels);
       tiles = planes(scratch + middle_tile_at_, middle_stride_);
       kernels_.cut_words(f, middle, at.positions * channels, last().tiling().format, tiles);
     }
-    words_of(last(), f, tiles, at, scratch,
-             y.data() + at.position * out_c + last().chunk(at.chunk).first, out_c);
+    word_sums(last(), f, tiles, at, scratch,
+              y.data() + at.position * out_c + last().chunk(at.chunk).first, out_c);
   });
 }
 

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// Linear layers of whole networks at 224x224 (convolutions and dense layers only), by backend and
+// operation. Each case checks one result against the portable engine before it is timed. Counters:
+// GMAC/s (multiplications of the network, limbs not counted) and images/s.
+
+#include "linear/engine.h"
+
+#include <benchmark/benchmark.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "linear_shapes.h"
+
+namespace slalom::bench {
+namespace {
+
+using linear::Backend;
+
+enum class Operation { kCodes, kRequant, kWords24, kWords31 };
+
+struct Prepared {
+  std::vector<model::Linear> layers;
+  std::vector<std::unique_ptr<linear::Engine>> engines;
+  double macs = 0;
+};
+
+std::unique_ptr<Prepared> prepare(const std::vector<LayerShape>& shapes, Backend backend,
+                                  base::ThreadPool& pool, std::size_t batch) {
+  auto out = std::make_unique<Prepared>();
+  for (const LayerShape& shape : shapes) out->layers.push_back(make_layer(shape));
+  for (std::size_t i = 0; i < shapes.size(); ++i) {
+    auto engine = linear::make_engine(
+        out->layers[i],
+        {.cpu = base::detect_cpu(), .backend = backend, .pool = &pool, .max_batch = batch});
+    if (!engine) return nullptr;
+    out->engines.push_back(std::move(engine).value());
+    out->macs += static_cast<double>(shapes[i].count) * macs(out->layers[i]);
+  }
+  return out;
+}
+
+void run(const Prepared& net, const std::vector<LayerShape>& shapes, Operation operation,
+         std::size_t batch, std::vector<std::uint8_t>& codes, std::vector<std::uint32_t>& words) {
+  for (std::size_t i = 0; i < net.engines.size(); ++i) {
+    const std::size_t in = batch * net.layers[i].in().elements();
+    const std::size_t out = batch * net.layers[i].out().elements();
+    linear::Engine& engine = *net.engines[i];
+    for (std::size_t repeat = 0; repeat < shapes[i].count; ++repeat) {
+      switch (operation) {
+        case Operation::kCodes:
+          engine.run_codes({codes.data(), in}, 0, batch,
+                           {reinterpret_cast<std::int32_t*>(words.data()), out});
+          break;
+        case Operation::kRequant:
+          engine.run_requant({codes.data(), in}, 0, batch, {codes.data() + codes.size() / 2, out});
+          break;
+        case Operation::kWords24:
+        case Operation::kWords31:
+          engine.run_words(
+              operation == Operation::kWords24 ? field::Field::kP24 : field::Field::kP31,
+              {words.data() + words.size() / 2, in}, batch, {words.data(), out});
+          break;
+      }
+    }
+  }
+}
+
+void network(benchmark::State& state, const char* name, Backend backend, Operation operation,
+             std::size_t threads, std::size_t batch) {
+  const std::vector<LayerShape> shapes = network_shapes(name);
+  base::ThreadPool pool(threads);
+  const auto net = prepare(shapes, backend, pool, batch);
+  if (net == nullptr) {
+    state.SkipWithError("this backend cannot serve this network here");
+    return;
+  }
+  std::size_t largest = 0;
+  for (const model::Linear& layer : net->layers) {
+    largest = std::max({largest, layer.in().elements(), layer.out().elements()});
+  }
+  std::mt19937 random(1);
+  std::vector<std::uint8_t> codes(2 * batch * largest);
+  std::vector<std::uint32_t> words(2 * batch * largest);
+  for (auto& q : codes) q = static_cast<std::uint8_t>(random());
+  for (auto& v : words) v = static_cast<std::uint32_t>(random() % field::kP24);
+  for (auto _ : state) run(*net, shapes, operation, batch, codes, words);
+  const auto images = static_cast<double>(state.iterations()) * static_cast<double>(batch);
+  state.counters["GMAC/s"] =
+      benchmark::Counter(net->macs * images / 1e9, benchmark::Counter::kIsRate);
+  state.counters["images/s"] = benchmark::Counter(images, benchmark::Counter::kIsRate);
+  state.SetLabel(std::string(net->engines.back()->backend_name()));
+}
+
+void add_all() {
+  struct Named {
+    const char* name;
+    Backend backend;
+  };
+  constexpr Named kBackends[] = {
+      {"auto", Backend::kAuto}, {"own", Backend::kOwn}, {"onednn", Backend::kOneDnn}};
+  constexpr std::pair<const char*, Operation> kOperations[] = {{"requant", Operation::kRequant},
+                                                               {"codes", Operation::kCodes},
+                                                               {"words24", Operation::kWords24},
+                                                               {"words31", Operation::kWords31}};
+  for (const char* net : {"vgg16", "resnet50", "mobilenet"}) {
+    for (const Named& backend : kBackends) {
+      for (const auto& [operation_name, operation] : kOperations) {
+        for (const std::size_t threads : {1U, 2U}) {
+          for (const std::size_t batch : {1U, 4U}) {
+            const std::string name = std::string(net) + "/" + backend.name + "/" + operation_name +
+                                     "/threads:" + std::to_string(threads) +
+                                     "/batch:" + std::to_string(batch);
+            const Backend b = backend.backend;
+            const Operation o = operation;
+            benchmark::RegisterBenchmark(
+                name.c_str(),
+                [=](benchmark::State& state) { network(state, net, b, o, threads, batch); })
+                ->Unit(benchmark::kMillisecond)
+                ->UseRealTime();
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace slalom::bench
+
+int main(int argc, char** argv) {
+  slalom::bench::add_all();
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}
