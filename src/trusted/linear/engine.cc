@@ -8,6 +8,7 @@
 #include "linear/candidates.h"
 #include "linear/core.h"
 #include "linear/kernels.h"
+#include "linear/onednn_core.h"
 #include "linear/portable.h"
 #include "linear/proof.h"
 #include "linear/tiled_engine.h"
@@ -32,6 +33,9 @@ std::unique_ptr<Engine> make_own(const model::Linear& layer, const EngineOptions
 }
 
 constexpr std::array kCandidates = {
+#ifdef SLALOM_WITH_ONEDNN
+    Candidate{Backend::kOneDnn, "onednn", make_onednn},
+#endif
     Candidate{Backend::kOwn, "own", make_own},
     Candidate{Backend::kPortable, "portable", make_portable},
 };

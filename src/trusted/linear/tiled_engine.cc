@@ -28,6 +28,7 @@ struct Place {
   std::size_t chunk = 0;
   std::size_t positions = 0;
   std::size_t position = 0;  // of the tile's first output position in the whole run
+  std::size_t worker = 0;
 };
 
 class TiledEngine final : public Engine {
@@ -192,6 +193,7 @@ void TiledEngine::for_each_tile(std::size_t batch, Body body) {
                        at.image = index / chunks / tiles;
                        at.rows = std::min(tiling_.rows, units - at.first);
                        at.positions = at.rows * width;
+                       at.worker = worker;
                        at.position = (at.image * units + at.first) * width;
                        body(at, pool_.scratch(worker).data());
                      });
@@ -203,8 +205,11 @@ void TiledEngine::code_sums(const Place& at, std::span<const std::uint8_t> codes
   Core& core = *cores_.front();
   const std::size_t row_elements = std::size_t{tiling_.conv.in.w} * tiling_.conv.in.c;
   const std::uint8_t* image = codes.data() + at.image * layer_.in().elements();
-  TileJob job{
-      .src = scratch, .rows = at.rows, .chunk = pair() ? 0 : at.chunk, .sums = sums(scratch, 0)};
+  TileJob job{.src = scratch,
+              .rows = at.rows,
+              .chunk = pair() ? 0 : at.chunk,
+              .sums = sums(scratch, 0),
+              .worker = at.worker};
   if (tiling_.format == Format::kBytes && !tiling_.padded() && core.reads_only_rows(at.rows)) {
     const std::size_t first =
         at.first * (tiling_.images_as_rows ? 1 : tiling_.conv.window.stride_h);
@@ -236,7 +241,8 @@ void TiledEngine::run_limbs(Core& core, const Planes& tiles, std::size_t limbs, 
     const TileJob job{.src = tiles[l],
                       .rows = second ? at.positions : at.rows,
                       .chunk = &core == &last() ? at.chunk : 0,
-                      .sums = sums(scratch, l)};
+                      .sums = sums(scratch, l),
+                      .worker = at.worker};
     if (part == kAllParts) {
       core.run_all(job, scratch + core_at_);
     } else {

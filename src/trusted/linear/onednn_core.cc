@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "linear/onednn_core.h"
+
+#include <oneapi/dnnl/dnnl.h>
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/assert.h"
+#include "base/checked.h"
+#include "linear/core.h"
+#include "linear/tiled_engine.h"
+
+// libgomp's controls, declared here because omp.h belongs to the compiler: oneDNN sizes its work by
+// them.
+extern "C" {
+int omp_get_max_threads();
+void omp_set_num_threads(int);
+}
+
+namespace slalom::linear {
+namespace {
+
+using model::Conv;
+using model::ConvStage;
+
+// u8 x s8 sums of at most 2^31 / (255 * 127) terms fit an int32 (DESIGN section 3).
+constexpr std::size_t kLongestSum = 66'311;
+constexpr std::size_t kColumnStep = 64;
+
+template <class Handle, dnnl_status_t (*Destroy)(Handle)>
+struct Destroyer {
+  using pointer = Handle;
+  void operator()(Handle handle) const noexcept { Destroy(handle); }
+};
+template <class Handle, dnnl_status_t (*Destroy)(Handle)>
+using Owned = std::unique_ptr<Handle, Destroyer<Handle, Destroy>>;
+using OwnedEngine = Owned<dnnl_engine_t, dnnl_engine_destroy>;
+using OwnedStream = Owned<dnnl_stream_t, dnnl_stream_destroy>;
+using OwnedMemory = Owned<dnnl_memory_t, dnnl_memory_destroy>;
+using OwnedAttributes = Owned<dnnl_primitive_attr_t, dnnl_primitive_attr_destroy>;
+using OwnedDescriptor = Owned<dnnl_primitive_desc_t, dnnl_primitive_desc_destroy>;
+using OwnedPrimitive = Owned<dnnl_primitive_t, dnnl_primitive_destroy>;
+
+// OneThread keeps oneDNN from starting threads of its own: the number is a property of the calling
+// thread, and one thread means that libgomp is not entered.
+class OneThread {
+ public:
+  OneThread() noexcept : before_(omp_get_max_threads()) {
+    if (before_ != 1) omp_set_num_threads(1);
+  }
+  ~OneThread() {
+    if (before_ != 1) omp_set_num_threads(before_);
+  }
+  OneThread(const OneThread&) = delete;
+  OneThread& operator=(const OneThread&) = delete;
+
+ private:
+  int before_;
+};
+
+OwnedMemory make_memory(const dnnl_memory_desc_t& description, dnnl_engine_t engine,
+                        void* handle) noexcept {
+  dnnl_memory_t memory = nullptr;
+  if (dnnl_memory_create(&memory, &description, engine, handle) != dnnl_success) return {};
+  return OwnedMemory(memory);
+}
+
+// Multiplier is one primitive: some rows of a tile times one chunk of output channels.
+struct Multiplier {
+  std::size_t rows = 0;
+  std::size_t chunk = 0;
+  OwnedPrimitive primitive;
+  std::size_t scratch_bytes = 0;
+  OwnedMemory weights;
+  struct OfWorker {  // handles are set before each execution
+    OwnedMemory src, dst, scratch;
+  };
+  std::vector<OfWorker> workers;
+};
+
+class OneDnnCore final : public Core {
+ public:
+  explicit OneDnnCore(const Tiling& tiling) : Core(tiling) {}
+
+  // prepare makes a primitive for each number of rows that tiles will have, or returns false if
+  // oneDNN has none that is fast.
+  [[nodiscard]] bool prepare(const ConvStage& stage, std::span<const std::size_t> row_counts,
+                             std::size_t workers);
+
+  [[nodiscard]] ChunkShape chunk(std::size_t index) const noexcept override {
+    const std::size_t all = tiling_.conv.out.c;
+    const std::size_t columns = base::round_up(all, kColumnStep) / tiling_.chunks;
+    const std::size_t first = tiling_.chunks == 1 ? 0 : index * columns;
+    const std::size_t n = tiling_.chunks == 1 ? all : std::min(columns, all - first);
+    return {.first = first, .channels = n, .group_channels = n, .group_stride = n, .stride = n};
+  }
+  [[nodiscard]] bool reads_only_rows(std::size_t rows) const noexcept override {
+    return multiplier(rows, 0).rows == rows;
+  }
+  [[nodiscard]] std::size_t scratch_bytes() const noexcept override { return scratch_bytes_; }
+
+  void run(const TileJob& job, std::size_t, std::byte* scratch) noexcept override {
+    const Multiplier& m = multiplier(job.rows, job.chunk);
+    const Multiplier::OfWorker& memory = m.workers[job.worker];
+    dnnl_memory_set_data_handle(memory.src.get(), const_cast<std::byte*>(job.src));
+    dnnl_memory_set_data_handle(memory.dst.get(), job.sums);
+    std::array<dnnl_exec_arg_t, 4> args = {{{DNNL_ARG_SRC, memory.src.get()},
+                                            {DNNL_ARG_WEIGHTS, m.weights.get()},
+                                            {DNNL_ARG_DST, memory.dst.get()},
+                                            {DNNL_ARG_SCRATCHPAD, memory.scratch.get()}}};
+    if (m.scratch_bytes != 0) dnnl_memory_set_data_handle(memory.scratch.get(), scratch);
+    const OneThread one;
+    const dnnl_status_t status = dnnl_primitive_execute(
+        m.primitive.get(), streams_[job.worker].get(), m.scratch_bytes != 0 ? 4 : 3, args.data());
+    SLALOM_ASSERT(status == dnnl_success);
+  }
+
+ private:
+  // multiplier is the smallest one with at least these rows: a dense layer's batches share a few.
+  [[nodiscard]] const Multiplier& multiplier(std::size_t rows, std::size_t chunk) const noexcept {
+    const Multiplier* best = nullptr;
+    for (const Multiplier& m : multipliers_) {
+      if (m.chunk == chunk && m.rows >= rows && (best == nullptr || m.rows < best->rows)) best = &m;
+    }
+    SLALOM_ASSERT(best != nullptr);
+    return *best;
+  }
+
+  [[nodiscard]] OwnedDescriptor describe(std::size_t rows, const ChunkShape& shape) const;
+  [[nodiscard]] OwnedMemory reorder_weights(const ConvStage& stage, const ChunkShape& shape,
+                                            const dnnl_memory_desc_t& wanted) const;
+  [[nodiscard]] bool add_multiplier(const ConvStage& stage, std::size_t rows, std::size_t chunk,
+                                    std::size_t workers);
+
+  OwnedEngine engine_;
+  std::vector<OwnedStream> streams_;  // one a worker
+  std::vector<Multiplier> multipliers_;
+  std::size_t scratch_bytes_ = 0;
+};
+
+dnnl_memory_desc_t describe_memory(std::initializer_list<std::size_t> dims, dnnl_data_type_t type,
+                                   dnnl_format_tag_t tag) noexcept {
+  dnnl_memory_desc_t out{};
+  std::array<dnnl_dim_t, DNNL_MAX_NDIMS> d{};
+  std::size_t n = 0;
+  for (const std::size_t dim : dims) d[n++] = static_cast<dnnl_dim_t>(dim);
+  dnnl_memory_desc_init_by_tag(&out, static_cast<int>(n), d.data(), type, tag);
+  return out;
+}
+
+// describe_weights: our order [out][kh][kw][in] has its own tags; `any` lets oneDNN choose.
+dnnl_memory_desc_t describe_weights(const Conv& c, bool dense, std::size_t channels,
+                                    bool any) noexcept {
+  const auto tag = [any](dnnl_format_tag_t plain) { return any ? dnnl_format_tag_any : plain; };
+  const std::size_t kh = c.window.kernel_h;
+  const std::size_t kw = c.window.kernel_w;
+  if (dense) return describe_memory({channels, c.in.c}, dnnl_s8, tag(dnnl_ab));
+  if (c.groups == 1) return describe_memory({channels, c.in.c, kh, kw}, dnnl_s8, tag(dnnl_acdb));
+  return describe_memory({c.groups, c.group_out(), c.group_in(), kh, kw}, dnnl_s8, tag(dnnl_abdec));
+}
+
+OwnedDescriptor OneDnnCore::describe(std::size_t rows, const ChunkShape& shape) const {
+  const Conv& c = tiling_.conv;
+  const model::Window& w = c.window;
+  const bool dense = tiling_.images_as_rows;
+  OwnedAttributes attributes;
+  dnnl_primitive_attr_t made = nullptr;
+  if (dnnl_primitive_attr_create(&made) != dnnl_success) return {};
+  attributes.reset(made);
+  dnnl_primitive_attr_set_scratchpad_mode(made, dnnl_scratchpad_mode_user);
+  const dnnl_memory_desc_t weights = describe_weights(c, dense, shape.channels, true);
+  dnnl_primitive_desc_t out = nullptr;
+  if (dense) {
+    const auto src = describe_memory({rows, c.in.c}, dnnl_u8, dnnl_ab);
+    const auto dst = describe_memory({rows, shape.channels}, dnnl_s32, dnnl_ab);
+    dnnl_inner_product_desc_t product{};
+    dnnl_inner_product_forward_desc_init(&product, dnnl_forward_inference, &src, &weights, nullptr,
+                                         &dst);
+    dnnl_primitive_desc_create(&out, &product, made, engine_.get(), nullptr);
+    return OwnedDescriptor(out);
+  }
+  // A column of positions (pointwise layers) is laid down as a row.
+  const bool column = c.in.w == 1 && w == model::Window{};
+  const std::size_t in_w = column ? rows : w.pad_left + c.in.w + w.pad_right;
+  const std::size_t in_h = column ? 1 : tiling_.input_rows(rows);
+  const auto src = describe_memory({1, c.in.c, in_h, in_w}, dnnl_u8, dnnl_nhwc);
+  const auto dst = describe_memory({1, shape.channels, column ? 1 : rows, column ? rows : c.out.w},
+                                   dnnl_s32, dnnl_nhwc);
+  const dnnl_dims_t strides = {w.stride_h, w.stride_w};
+  const dnnl_dims_t dilations = {w.dilation_h - 1, w.dilation_w - 1};
+  const dnnl_dims_t padding = {0, 0};
+  // Rows and columns that the last window does not reach are cut off by negative padding.
+  const auto unread = [](std::size_t in, std::size_t out_n, std::uint32_t stride,
+                         std::uint32_t kernel, std::uint32_t dilation) {
+    const std::size_t read = (out_n - 1) * stride + std::size_t{kernel - 1} * dilation + 1;
+    return static_cast<dnnl_dim_t>(read) - static_cast<dnnl_dim_t>(in);
+  };
+  const dnnl_dims_t end = {
+      0, column ? 0 : unread(in_w, c.out.w, w.stride_w, w.kernel_w, w.dilation_w)};
+  dnnl_convolution_desc_t convolution{};
+  if (dnnl_dilated_convolution_forward_desc_init(
+          &convolution, dnnl_forward_inference, dnnl_convolution_direct, &src, &weights, nullptr,
+          &dst, strides, dilations, padding, end) != dnnl_success) {
+    return {};
+  }
+  dnnl_primitive_desc_create(&out, &convolution, made, engine_.get(), nullptr);
+  return OwnedDescriptor(out);
+}
+
+OwnedMemory OneDnnCore::reorder_weights(const ConvStage& stage, const ChunkShape& shape,
+                                        const dnnl_memory_desc_t& wanted) const {
+  const Conv& c = tiling_.conv;
+  const auto plain = describe_weights(c, tiling_.images_as_rows, shape.channels, false);
+  const std::int8_t* first = stage.weights.data() + shape.first * c.terms();
+  OwnedMemory from = make_memory(plain, engine_.get(), const_cast<std::int8_t*>(first));
+  OwnedMemory to = make_memory(wanted, engine_.get(), DNNL_MEMORY_ALLOCATE);
+  dnnl_primitive_desc_t made = nullptr;
+  if (from == nullptr || to == nullptr ||
+      dnnl_reorder_primitive_desc_create(&made, &plain, engine_.get(), &wanted, engine_.get(),
+                                         nullptr) != dnnl_success) {
+    return {};
+  }
+  const OwnedDescriptor descriptor(made);
+  dnnl_primitive_t primitive = nullptr;
+  if (dnnl_primitive_create(&primitive, made) != dnnl_success) return {};
+  const OwnedPrimitive reorder(primitive);
+  const std::array<dnnl_exec_arg_t, 2> args = {
+      {{DNNL_ARG_FROM, from.get()}, {DNNL_ARG_TO, to.get()}}};
+  if (dnnl_primitive_execute(primitive, streams_[0].get(), 2, args.data()) != dnnl_success)
+    return {};
+  return to;
+}
+
+bool OneDnnCore::add_multiplier(const ConvStage& stage, std::size_t rows, std::size_t chunk_index,
+                                std::size_t workers) {
+  const ChunkShape shape = chunk(chunk_index);
+  const OwnedDescriptor descriptor = describe(rows, shape);
+  if (descriptor == nullptr) return false;
+  const char* name = "";
+  dnnl_primitive_desc_query(descriptor.get(), dnnl_query_impl_info_str, 0, &name);
+  if (std::string_view(name).starts_with("ref") || std::string_view(name).starts_with("gemm:ref")) {
+    return false;
+  }
+  Multiplier m{.rows = rows, .chunk = chunk_index, .primitive = {}, .weights = {}, .workers = {}};
+  dnnl_primitive_t primitive = nullptr;
+  if (dnnl_primitive_create(&primitive, descriptor.get()) != dnnl_success) return false;
+  m.primitive.reset(primitive);
+  const auto query = [&](dnnl_query_t what) {
+    return *dnnl_primitive_desc_query_md(descriptor.get(), what, 0);
+  };
+  const dnnl_memory_desc_t scratch = query(dnnl_query_scratchpad_md);
+  m.scratch_bytes = dnnl_memory_desc_get_size(&scratch);
+  scratch_bytes_ = std::max(scratch_bytes_, m.scratch_bytes);
+  m.weights = reorder_weights(stage, shape, query(dnnl_query_weights_md));
+  if (m.weights == nullptr) return false;
+  const dnnl_memory_desc_t src = query(dnnl_query_src_md);
+  const dnnl_memory_desc_t dst = query(dnnl_query_dst_md);
+  for (std::size_t i = 0; i < workers; ++i) {
+    m.workers.push_back({make_memory(src, engine_.get(), DNNL_MEMORY_NONE),
+                         make_memory(dst, engine_.get(), DNNL_MEMORY_NONE),
+                         make_memory(scratch, engine_.get(), DNNL_MEMORY_NONE)});
+  }
+  multipliers_.push_back(std::move(m));
+  return true;
+}
+
+bool OneDnnCore::prepare(const ConvStage& stage, std::span<const std::size_t> row_counts,
+                         std::size_t workers) {
+  const OneThread one;
+  dnnl_engine_t engine = nullptr;
+  if (dnnl_engine_create(&engine, dnnl_cpu, 0) != dnnl_success) return false;
+  engine_.reset(engine);
+  for (std::size_t i = 0; i < workers; ++i) {
+    dnnl_stream_t stream = nullptr;
+    if (dnnl_stream_create(&stream, engine, dnnl_stream_default_flags) != dnnl_success)
+      return false;
+    streams_.emplace_back(stream);
+  }
+  for (std::size_t chunk = 0; chunk < tiling_.chunks; ++chunk) {
+    for (const std::size_t rows : row_counts) {
+      if (!add_multiplier(stage, rows, chunk, workers)) return false;
+    }
+  }
+  const Conv& c = tiling_.conv;
+  corrections_.assign(c.out.c, 0);
+  for (std::size_t o = 0; o < c.out.c; ++o) {
+    const std::int8_t* w = stage.weights.data() + o * c.terms();
+    for (std::size_t i = 0; i < c.terms(); ++i) corrections_[o] -= 128 * w[i];
+  }
+  return true;
+}
+
+// row_counts lists the numbers of rows that the tiles of a layer have: full tiles and the last one;
+// where rows are images, a few sizes that other batches are rounded up to.
+std::vector<std::size_t> row_counts(const Tiling& t) {
+  std::vector<std::size_t> counts;
+  if (t.images_as_rows) {
+    for (std::size_t n = 1; n < t.rows; n *= 2) counts.push_back(n);
+    counts.push_back(t.rows);
+    return counts;
+  }
+  counts.push_back(t.rows);
+  if (t.conv.out.h % t.rows != 0) counts.push_back(t.conv.out.h % t.rows);
+  return counts;
+}
+
+const Kernels* vnni_kernels(const base::CpuFeatures& cpu) {
+  if (!cpu.avx512_vnni) return nullptr;
+  for (const Kernels* kernels : all_kernels()) {
+    if (kernels->supported(cpu) && kernels->format == Format::kBytes) return kernels;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+std::unique_ptr<Engine> make_onednn(const model::Linear& layer, const EngineOptions& options) {
+  const Kernels* kernels = vnni_kernels(options.cpu);
+  if (kernels == nullptr) return nullptr;
+  const std::size_t workers = options.pool == nullptr ? 1 : options.pool->size();
+  TilingTarget target{.format = Format::kBytes,
+                      .column_step = kColumnStep,
+                      .threads = workers,
+                      .max_batch = options.max_batch,
+                      .whole = layer.stages.size() > 1};
+  std::vector<std::unique_ptr<Core>> cores;
+  std::vector<std::size_t> counts;
+  bool used = false;
+  for (const ConvStage& stage : layer.stages) {
+    const Conv& c = stage.conv;
+    if (c.depthwise()) {
+      cores.push_back(make_kernel_core(stage, *kernels, target));
+      counts = row_counts(cores.back()->tiling());
+      for (std::size_t& n : counts) n *= cores.back()->tiling().conv.out.w;
+      continue;
+    }
+    if (c.terms() > kLongestSum) return nullptr;
+    Tiling tiling = make_tiling(c, target);
+    // The second stage of a pair meets the positions of the first one's tiles.
+    if (cores.empty()) counts = row_counts(tiling);
+    if (!cores.empty()) tiling.images_as_rows = false;
+    auto core = std::make_unique<OneDnnCore>(tiling);
+    if (!core->prepare(stage, counts, workers)) return nullptr;
+    cores.push_back(std::move(core));
+    used = true;
+  }
+  if (!used) return nullptr;
+  return make_tiled_engine(layer, options, "onednn", *kernels, std::move(cores));
+}
+
+}  // namespace slalom::linear
