@@ -348,8 +348,8 @@ std::unique_ptr<Engine> make_onednn(const model::Linear& layer, const EngineOpti
     cores.push_back(std::move(core));
     used = true;
   }
-  if (!used) return nullptr;
-  return make_tiled_engine(layer, options, "onednn", *kernels, std::move(cores));
+  return make_tiled_engine(layer, options, used ? "onednn" : kernels->name, *kernels,
+                           std::move(cores));
 }
 
 }  // namespace slalom::linear
