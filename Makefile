@@ -23,7 +23,10 @@ build: install   ## build everything into build/release (programs: build/release
 	@cmake --build --preset release --parallel $(JOBS)
 
 demo:            ## a real network on real photographs, in four modes, then a device that lies
-	@tools/demo
+	@tools/install.sh
+	@cmake --preset release
+	@cmake --build --preset release --parallel $(JOBS) --target demo
+	@python3 tools/demo.py
 
 test: build      ## build and run the whole test suite but the slow and GPU tests
 	@ctest --preset release $(QUIET_TESTS) -LE 'gpu|slow'

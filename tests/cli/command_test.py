@@ -1,0 +1,269 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The slalom command as a user meets it: exit statuses, sentences, JSON, files. Standard library only.
+
+Usage: command_test.py FOLDER_OF_PROGRAMS FOLDER_OF_VECTORS
+"""
+import json
+import os
+import pathlib
+import pty
+import re
+import resource
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+
+BIN = pathlib.Path(sys.argv[1])
+VECTORS = pathlib.Path(sys.argv[2])
+
+DONE, USAGE, BAD_INPUT, REJECTED, UNAVAILABLE, INTERNAL = range(6)
+
+
+def slalom(*words, stdout=subprocess.PIPE, environment=None, limit=None):
+    return subprocess.run(
+        [BIN / "slalom", *map(str, words)], stdin=subprocess.DEVNULL, stdout=stdout,
+        stderr=subprocess.PIPE, text=True, timeout=120,
+        env={"PATH": os.environ["PATH"], **(environment or {})}, preexec_fn=limit)
+
+
+class Commands(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.at = pathlib.Path(cls.folder.name)
+        cls.plan = cls.at / "small.slalom"
+        made = slalom("model", "mobilenet", "-o", cls.plan, "--input-size", 32, "--classes", 10)
+        assert made.returncode == DONE, made.stderr
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def expect(self, done, status, *pieces):
+        """The status, and one sentence on stderr that holds all the pieces."""
+        self.assertEqual(done.returncode, status, done.stderr)
+        self.assertTrue(done.stderr.startswith("slalom: "), done.stderr)
+        self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+        for piece in pieces:
+            self.assertIn(piece, done.stderr)
+
+    # ---- usage ----
+
+    def test_help_teaches_by_examples(self):
+        top = slalom("--help")
+        self.assertEqual(top.returncode, DONE)
+        for name in ("convert", "model", "run", "eval", "pads", "bench", "device", "doctor"):
+            self.assertRegex(top.stdout, rf"(?m)^  {name} ")
+            text = slalom(name, "--help").stdout
+            self.assertIn(f"slalom {name}", text[text.index("Example"):])
+            self.assertLessEqual(max(map(len, text.splitlines())), 100, name)
+            self.assertNotRegex(text, r"\{|INT in|:FLOAT", name)
+        self.assertNotIn("split", slalom("run", "--help").stdout)  # not built yet
+
+    def test_usage_errors_name_the_option_and_the_help(self):
+        self.expect(slalom(), USAGE, "slalom --help")
+        self.expect(slalom("frob"), USAGE, "frob", "slalom --help")
+        self.expect(slalom("run"), USAGE, "model", "slalom run --help")
+        self.expect(slalom("run", self.plan, "--input", "random:1", "--frob"), USAGE, "--frob")
+        self.expect(slalom("run", self.plan, "--input", "random:1", "--integrity", "some"), USAGE,
+                    "--integrity", "preprocessed")
+        self.expect(slalom("run", self.plan, "--input", "random:x"), USAGE, "random:16")
+        self.expect(slalom("run", self.plan, "--input", "random:1", "--top", "0"), USAGE, "--top")
+        self.expect(slalom("run", self.plan, "--input", "random:1", "--device", "moon"), USAGE, "moon")
+        self.expect(slalom("run", self.plan, "--input", "random:1", "--precision", "fp32"), USAGE,
+                    "--device none")
+        self.expect(slalom("run", self.plan, "--input", "random:1", "--device", "none", "--privacy",
+                           "pads"), USAGE, "--privacy")
+        self.expect(slalom("model", "vgg17", "-o", self.at / "x"), USAGE, "vgg17")
+
+    def test_missing_files_are_named(self):
+        self.expect(slalom("run", self.at / "no.slalom", "--input", "random:1"), USAGE, "no.slalom")
+        self.expect(slalom("run", self.plan, "--input", self.at / "no.png"), USAGE, "no.png")
+        self.expect(slalom("convert", self.at / "no.onnx", "-o", self.at / "x"), USAGE, "no.onnx")
+        self.expect(slalom("eval", self.plan, "--data", self.at / "no", "--labels", "x"), USAGE, "no")
+
+    # ---- bad input ----
+
+    def test_damaged_plans(self):
+        good = self.plan.read_bytes()
+        for name, data in (("cut", good[:-1]), ("longer", good + b"\0"), ("empty", b""),
+                           ("text", b"not a plan at all, just some words"),
+                           ("flipped", good[:5000] + bytes([good[5000] ^ 1]) + good[5001:])):
+            bad = self.at / f"{name}.slalom"
+            bad.write_bytes(data)
+            self.expect(slalom("run", bad, "--input", "random:1"), BAD_INPUT, f"{name}.slalom")
+
+    def test_damaged_inputs(self):
+        for name in ("cut.jpg", "cut.png", "text.jpg", "i8.npy", "f4.npy"):
+            self.expect(slalom("run", self.plan, "--input", VECTORS / name), BAD_INPUT, name)
+        empty = self.at / "empty"
+        empty.mkdir(exist_ok=True)
+        self.expect(slalom("run", self.plan, "--input", empty), BAD_INPUT, "empty")
+
+    def test_damaged_networks(self):
+        bad = self.at / "bad.onnx"
+        bad.write_bytes(b"\xff" * 1000)
+        out = self.at / "never.slalom"
+        self.expect(slalom("convert", bad, "-o", out), BAD_INPUT, "bad.onnx")
+        self.assertFalse(out.exists())
+
+    # ---- full disk ----
+
+    def test_a_full_disk_leaves_no_partial_file(self):
+        folder = self.at / "full"
+        folder.mkdir()
+        out = folder / "out.slalom"
+        out.write_bytes(b"old")
+
+        def limit():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+        done = slalom("model", "mobilenet", "-o", out, "--input-size", 32, limit=limit)
+        self.expect(done, UNAVAILABLE, "out.slalom")
+        self.assertEqual(out.read_bytes(), b"old")
+        self.assertEqual([p.name for p in folder.iterdir()], ["out.slalom"])
+
+    def test_output_that_cannot_be_written_is_a_failure(self):
+        with open("/dev/full", "w") as full:
+            self.expect(slalom("doctor", stdout=full), UNAVAILABLE, "full")
+
+    # ---- what is printed ----
+
+    def test_json_schema(self):
+        out = json.loads(slalom("run", self.plan, "--input", "random:3", "--json").stdout)
+        for key in ("model", "mode", "device", "images", "inputs", "outputs", "checks", "timing"):
+            self.assertIn(key, out)
+        self.assertEqual(out["images"], 3)
+        self.assertEqual(len(out["outputs"]), 3)
+        for outputs in out["outputs"]:
+            for output in outputs:
+                self.assertEqual(set(output), {"name", "shape", "scale", "zero_point", "codes"})
+                h, w, c = output["shape"]
+                self.assertEqual(len(output["codes"]), h * w * c)
+                self.assertTrue(all(isinstance(code, int) for code in output["codes"]))
+        checks = out["checks"]
+        self.assertGreater(checks["layers"], 0)
+        self.assertEqual(checks["performed"], checks["layers"] * out["images"])
+        self.assertEqual(checks["failed"], 0)
+        self.assertGreaterEqual(checks["soundness_bits"], 40)
+        for key in ("wall_s", "images_per_s", "trusted_s", "link_s", "device_s", "pad_s"):
+            self.assertGreaterEqual(out["timing"][key], 0)
+
+    def test_inputs_are_the_same_whatever_the_mode(self):
+        def codes(*options):
+            done = slalom("run", self.plan, "--input", "random:2", "--json", *options)
+            self.assertEqual(done.returncode, DONE, done.stderr)
+            return json.loads(done.stdout)["outputs"]
+
+        expected = codes("--integrity", "off", "--device", "none")
+        for options in ([], ["--integrity", "plain"], ["--integrity", "batched"],
+                        ["--privacy", "pads"], ["--privacy", "pads", "--integrity", "off"]):
+            self.assertEqual(codes(*options), expected, options)
+
+    def test_plain_text_without_a_terminal(self):
+        for words in (["doctor"], ["run", self.plan, "--input", "random:1"], ["--help"]):
+            done = slalom(*words)
+            self.assertEqual(done.returncode, DONE, done.stderr)
+            self.assertNotIn("\x1b", done.stdout + done.stderr)
+
+    def on_a_terminal(self, *words, environment):
+        master, slave = pty.openpty()
+        done = slalom(*words, stdout=slave, environment=environment)
+        os.close(slave)
+        self.assertEqual(done.returncode, DONE, done.stderr)
+        text = b""
+        try:
+            while piece := os.read(master, 65536):
+                text += piece
+        except OSError:  # the other end is closed and all is read
+            pass
+        os.close(master)
+        return text.decode()
+
+    def test_colours_on_a_terminal_unless_told_otherwise(self):
+        self.assertIn("\x1b[", self.on_a_terminal("doctor", environment={"TERM": "xterm"}))
+        for environment in ({"TERM": "xterm", "NO_COLOR": "1"}, {"TERM": "dumb"}):
+            self.assertNotIn("\x1b", self.on_a_terminal("doctor", environment=environment))
+
+    def test_doctor(self):
+        text = slalom("doctor").stdout
+        for piece in ("processor", "locked memory", "slalom-trusted", "What will be used"):
+            self.assertIn(piece, text)
+        out = json.loads(slalom("doctor", "--json").stdout)
+        self.assertEqual(set(out), {"machine", "used"})
+
+    def test_doctor_says_which_limit_to_set(self):
+        def limit():
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, (65536, 65536))
+
+        self.assertRegex(slalom("doctor", limit=limit).stdout, r"ulimit -l \d+")
+
+    # ---- a device by hand, pads for a running process ----
+
+    def test_device_by_hand(self):
+        socket = self.at / "worker.sock"
+        worker = subprocess.Popen([BIN / "slalom", "device", "--listen", socket],
+                                  stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        try:
+            self.wait_for(socket)
+            done = slalom("run", self.plan, "--input", "random:2", "--json", "--device",
+                          f"unix:{socket}")
+            self.assertEqual(done.returncode, DONE, done.stderr)
+            self.assertGreater(json.loads(done.stdout)["checks"]["performed"], 0)
+        finally:
+            worker.send_signal(signal.SIGTERM)
+            worker.wait(10)
+            worker.stderr.close()
+
+    def test_a_device_that_is_not_there(self):
+        done = slalom("run", self.plan, "--input", "random:1", "--device",
+                      f"unix:{self.at}/nobody.sock")
+        self.expect(done, UNAVAILABLE, "nobody.sock")
+
+    def test_pads_for_nobody(self):
+        self.expect(slalom("pads", "--attach", self.at / "no.sock", "--count", 1), UNAVAILABLE,
+                    "no.sock")
+
+    def wait_for(self, path):
+        for _ in range(200):
+            if path.exists():
+                return
+            signal.sigtimedwait([], 0.05)
+        self.fail(f"{path} did not appear")
+
+
+class Evaluation(unittest.TestCase):
+    """eval over an IDX file made here, with labels in its three forms."""
+
+    def test_labels_in_all_forms_give_the_same_accuracy(self):
+        with tempfile.TemporaryDirectory() as name:
+            at = pathlib.Path(name)
+            plan = at / "net.slalom"
+            made = slalom("model", "mobilenet", "-o", plan, "--input-size", 32, "--classes", 10)
+            self.assertEqual(made.returncode, DONE, made.stderr)
+            top = json.loads(slalom("run", plan, "--input", "random:8", "--json", "--top", 5).stdout)
+            best = [ranked[0]["class"] for ranked in top["top"]]
+            worst = [next(c for c in range(10) if c not in [r["class"] for r in ranked])
+                     for ranked in top["top"]]
+            labels = best[:4] + worst[4:]  # half of them right
+            (at / "lines.txt").write_text("# a comment\n" + "".join(f"{v}\n" for v in labels))
+            (at / "labels.idx").write_bytes(struct.pack(">II", 0x801, 8) + bytes(labels))
+            for file in ("lines.txt", "labels.idx"):
+                done = slalom("eval", plan, "--data", "random:8", "--labels", at / file, "--json")
+                self.assertEqual(done.returncode, DONE, done.stderr)
+                accuracy = json.loads(done.stdout)["accuracy"]
+                self.assertEqual(accuracy, {"images": 8, "top1": 0.5, "top5": 0.5})
+            text = slalom("eval", plan, "--data", "random:8", "--labels", at / "lines.txt").stdout
+            self.assertTrue(re.search(r"50\.00%\s+50\.00%\s+8", text), text)
+            (at / "short.txt").write_text("1\n")
+            done = slalom("eval", plan, "--data", "random:8", "--labels", at / "short.txt")
+            self.assertEqual(done.returncode, BAD_INPUT)
+            self.assertIn("1 labels for 8 images", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1], verbosity=2)
