@@ -75,6 +75,7 @@ Graph fold_graph(Graph graph, const FoldOptions& options) {
   const auto set_types = [&](std::int64_t batch) {
     if (options.lift_batch) {
       fold_constants_batched(graph, batch, budget);
+      check_images_apart(graph);
     } else {
       fold_constants(graph, budget);
     }

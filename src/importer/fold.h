@@ -35,14 +35,15 @@ struct FoldOptions {
 //   the Conv, ConvTranspose, Gemm or constant MatMul before it if nothing else reads that result;
 //   any other BatchNormalization is a depthwise 1x1 Conv (rank 3 and up) or Mul and Add;
 // - MatMul of a rank 2 value with a constant matrix is Gemm (transB = 0);
-// - Conv and Gemm have constant weights where the file has; their auto_pad is resolved into
-//   `pads`, and the attributes kernel_shape, strides, dilations, pads and group are always there
-//   (kernel_shape, strides, dilations, pads also on MaxPool and AveragePool);
+// - convolutions and pools have the attributes kernel_shape, strides, dilations and pads (and
+//   group), and no auto_pad, output_shape or ceil_mode; only an AveragePool with
+//   count_include_pad whose last window reaches beyond the padding keeps ceil_mode;
 // - a zero Pad of spatial dimensions is merged into the Conv or AveragePool that alone reads it,
 //   where the result is the same bit for bit;
 // - the target of Reshape is a constant with 0 or -1 for what depends on the batch.
 // Float results may differ from the original's by rounding where weights were rescaled.
-// Errors name the node; a network whose batch cannot be lifted is refused.
+// Errors name the node; a network whose batch cannot be lifted, or that mixes the images of a
+// batch, is refused.
 ImportResult<Graph> fold(Graph graph, const FoldOptions& options = {});
 
 }  // namespace slalom::importer

@@ -35,6 +35,10 @@ void fold_constants(Graph& graph, FoldBudget& budget);
 // keeps the batch.
 void fold_constants_batched(Graph& graph, std::int64_t declared_batch, FoldBudget& budget);
 
+// check_images_apart fails if a node makes something of several images of a batch, as a reduction
+// over the batch does. REQUIRES: fold_constants_batched.
+void check_images_apart(const Graph& graph);
+
 }  // namespace slalom::importer
 
 #endif  // SLALOM_SRC_IMPORTER_FOLD_TYPES_H_

@@ -59,16 +59,27 @@ void resolve_conv_transpose(const Graph& graph, Node& node) {
   node.attributes.insert_or_assign("output_padding", std::move(extra));
 }
 
-// resolve_pool also turns ceil_mode into padding at the end that makes the last window fit.
+// resolve_pool also turns ceil_mode into padding at the end that makes the last window fit. Only an
+// average over padding keeps it, where the window reaches further than that: what lies beyond is
+// not counted then.
 void resolve_pool(const Graph& graph, Node& node) {
+  const bool ceil_mode = node.int_or("ceil_mode", 0) != 0;
   Window w = make_window(node, std::span(graph.value(node.inputs[0]).shape).subspan(2),
-                         node.ints_or("kernel_shape", {}), node.int_or("ceil_mode", 0) != 0);
+                         node.ints_or("kernel_shape", {}), ceil_mode);
+  bool keep = false;
   for (std::size_t d = 0; d < kMaxSpatial; ++d) {
     const std::int64_t reach = (w.out[d] - 1) * w.stride[d] + (w.kernel[d] - 1) * w.dilation[d] + 1;
-    w.pad_end[d] = std::max(w.pad_end[d], reach - w.in[d] - w.pad_begin[d]);
+    const std::int64_t missing = reach - w.in[d] - w.pad_begin[d] - w.pad_end[d];
+    keep = keep || (missing > 0 && node.int_or("count_include_pad", 0) != 0);
+    if (!keep) w.pad_end[d] += std::max<std::int64_t>(0, missing);
+  }
+  if (keep) {
+    w = make_window(node, std::span(graph.value(node.inputs[0]).shape).subspan(2),
+                    node.ints_or("kernel_shape", {}), ceil_mode);
+  } else {
+    node.attributes.erase("ceil_mode");
   }
   set_window(node, w);
-  node.attributes.erase("ceil_mode");
   node.attributes.erase("storage_order");
 }
 
@@ -117,6 +128,7 @@ std::vector<std::int64_t> add_pads(const Node& node, const std::vector<PadAmount
 
 // An average over padding counts it only with count_include_pad, and no window may lie in it.
 bool average_may_pad(const Node& pool, const std::vector<std::int64_t>& pads) {
+  if (pool.int_or("ceil_mode", 0) != 0) return false;
   const auto own = pool.ints_or("pads", {});
   const bool pads_itself =
       std::any_of(own.begin(), own.end(), [](std::int64_t pad) { return pad != 0; });

@@ -9,6 +9,7 @@
 //                        whose definition of this operator is the same
 //   refuse NAME: TEXT    reading or running ends in an error that holds TEXT
 //   data NAME: TEXT      the test's own tensors have a type that is not imported
+//   wrong NAME: TEXT     the outputs differ as TEXT says, and are right: a comment says why
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -73,14 +73,19 @@ void max_pool(const EvalContext& context) {
   });
 }
 
-// divisors counts the elements that each output averages: those inside the input, or all taps with
-// count_include_pad (also those beyond the padding, which a window that was rounded up may have:
-// so do ONNX's own tests and ONNX Runtime 1.19).
+// divisors counts the elements that each output averages: those inside the input, or with
+// count_include_pad those inside the padded input. A window that was rounded up may reach beyond
+// both; what lies there is not counted (so do PyTorch and ONNX Runtime since 1.20, not before).
 std::vector<float> divisors(const Window& w, bool include_pad) {
-  std::vector<float> counts(static_cast<std::size_t>(w.out_size()),
-                            include_pad ? static_cast<float>(w.taps()) : 0.0F);
-  if (include_pad) return counts;
-  for_each_tap(w, [&](std::int64_t, std::int64_t out, std::int64_t, std::int64_t n) {
+  Window counted = w;
+  if (include_pad) {
+    for (std::size_t d = 0; d < kMaxSpatial; ++d) {
+      counted.in[d] += w.pad_begin[d] + w.pad_end[d];
+      counted.pad_begin[d] = 0;
+    }
+  }
+  std::vector<float> counts(static_cast<std::size_t>(w.out_size()), 0.0F);
+  for_each_tap(counted, [&](std::int64_t, std::int64_t out, std::int64_t, std::int64_t n) {
     for (std::int64_t j = 0; j < n; ++j) counts[static_cast<std::size_t>(out + j)] += 1.0F;
   });
   return counts;

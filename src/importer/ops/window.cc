@@ -129,7 +129,9 @@ Window make_transposed_window(const Node& node, std::span<const std::int64_t> in
     const std::int64_t whole = w.stride[d] * (w.out[d] - 1) + extra[i] + extent(w, d);
     const bool same = mode == AutoPad::kSameUpper || mode == AutoPad::kSameLower;
     if (wanted[i] > 0 || same) {
-      w.in[d] = wanted[i] > 0 ? wanted[i] : w.out[d] * w.stride[d];
+      // SAME asks for stride times the input; where the kernel does not reach that far, ONNX
+      // Runtime leaves it at what the kernel reaches.
+      w.in[d] = wanted[i] > 0 ? wanted[i] : std::min(w.out[d] * w.stride[d], whole);
       share(w, d, std::max<std::int64_t>(whole - w.in[d], 0), mode == AutoPad::kSameUpper);
     } else {
       w.in[d] = whole - w.pad_begin[d] - w.pad_end[d];
