@@ -347,6 +347,8 @@ std::unique_ptr<Engine> make_onednn(const model::Linear& layer, const EngineOpti
     if (!core->prepare(stage, counts, workers)) return nullptr;
     cores.push_back(std::move(core));
     used = true;
+    // A depthwise stage of one channel comes this way too.
+    for (std::size_t& n : counts) n *= c.out.w;
   }
   return make_tiled_engine(layer, options, used ? "onednn" : kernels->name, *kernels,
                            std::move(cores));
