@@ -231,7 +231,7 @@ TEST_F(StockedPadsTest, AnyChangedByteIsRejected) {
 
 TEST_F(StockedPadsTest, StockOfAnotherEpochIsRemoved) {
   const Epoch first = draw();
-  open(first)->prepare(2, nullptr, nullptr).value();
+  ASSERT_TRUE(open(first)->prepare(2, nullptr, nullptr).ok());
   const auto left = outside_.bytes;
   const Epoch second = draw();
   const auto pads = open(second);
@@ -295,7 +295,7 @@ TEST_F(StockedPadsTest, ManyThreadsShareOneStock) {
       }
     });
   }
-  pads->prepare(20, nullptr, nullptr).value();
+  EXPECT_TRUE(pads->prepare(20, nullptr, nullptr).ok());
   for (auto& t : threads) t.join();
   EXPECT_EQ(numbers.size(), 40U);
 }
