@@ -99,8 +99,9 @@ int eval(Options& o) {
     done = session.run(images, [&](std::uint64_t image, const Answer& answer) {
       tally.count(answer);
       if (!answer.error) {
-        integer.count(scores(plan, 0, answer.outputs[0]), labels[image]);
-        if (float_network) real.count(float_network->scores(images.get(image)), labels[image]);
+        integer.count(scores(plan, Scoring::kRaw, answer.outputs[0]), labels[image]);
+        if (float_network)
+          real.count(float_network->scores(images.get(image), Scoring::kRaw), labels[image]);
       }
       progress.add();
     });

@@ -64,7 +64,8 @@ FloatNetwork::FloatNetwork(const std::string& onnx_file, const model::Plan& plan
 
 FloatNetwork::~FloatNetwork() = default;
 
-std::vector<double> FloatNetwork::scores(std::span<const InputValue> values) const {
+std::vector<double> FloatNetwork::scores(std::span<const InputValue> values,
+                                         Scoring scoring) const {
   const importer::Graph& g = loaded_->graph;
   std::vector<importer::Tensor> inputs;
   for (std::size_t i = 0; i < values.size(); ++i) {
@@ -79,8 +80,10 @@ std::vector<double> FloatNetwork::scores(std::span<const InputValue> values) con
   std::vector<double> out(view.begin(), view.end());
   if (plan_.outputs[0].function == model::Final::kLogSoftmax) {
     std::transform(out.begin(), out.end(), out.begin(), [](double v) { return std::exp(v); });
+  } else if (plan_.outputs[0].function == model::Final::kNone && scoring == Scoring::kSoftmax) {
+    return softmax(view);
   }
-  return out;
+  return out;  // a network that ended in a softmax still does
 }
 
 }  // namespace slalom::cli

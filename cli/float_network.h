@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cli/inputs.h"
+#include "cli/scores.h"
 #include "model/plan.h"
 
 namespace slalom::cli {
@@ -22,8 +23,9 @@ class FloatNetwork {
   FloatNetwork(const FloatNetwork&) = delete;
   FloatNetwork& operator=(const FloatNetwork&) = delete;
 
-  // scores of the first output for one image, as scores() gives them for the plan.
-  [[nodiscard]] std::vector<double> scores(std::span<const InputValue> values) const;
+  // scores of the first output for one image, as slalom::cli::scores gives them for the plan.
+  [[nodiscard]] std::vector<double> scores(std::span<const InputValue> values,
+                                           Scoring scoring) const;
 
  private:
   struct Loaded;

@@ -31,7 +31,7 @@ nlohmann::json output_json(const model::TensorInfo& tensor, std::span<const std:
 }  // namespace
 
 nlohmann::json image_json(const model::Plan& plan, const std::string& input, const Answer& answer,
-                          std::span<const Ranked> float_top, std::size_t k) {
+                          std::span<const Ranked> float_top, Scoring scoring, std::size_t k) {
   nlohmann::json out{{"input", input}, {"outputs", nullptr}};
   if (answer.error) {
     out["error"] = answer.error->message;
@@ -42,7 +42,7 @@ nlohmann::json image_json(const model::Plan& plan, const std::string& input, con
           output_json(plan.tensors[plan.outputs[o].tensor], answer.outputs[o]));
     }
     if (is_classifier(plan)) {
-      out["top"] = ranked_json(plan, top(scores(plan, 0, answer.outputs[0]), k));
+      out["top"] = ranked_json(plan, top(scores(plan, scoring, answer.outputs[0]), k));
     }
   }
   if (!float_top.empty()) out["float_top"] = ranked_json(plan, float_top);

@@ -16,7 +16,7 @@ namespace slalom::cli {
 // image_json describes one image: its input's name, its outputs (a list of {name, shape, scale,
 // zero_point, codes}; null if nothing was released, with `error`), and the best classes.
 nlohmann::json image_json(const model::Plan& plan, const std::string& input, const Answer& answer,
-                          std::span<const Ranked> float_top, std::size_t k);
+                          std::span<const Ranked> float_top, Scoring scoring, std::size_t k);
 
 // run_json is the whole object, from the image objects.
 nlohmann::json run_json(Session& session, const ModeOptions& mode, const std::string& plan_file,

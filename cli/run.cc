@@ -25,19 +25,20 @@ struct Options {
   std::vector<std::string> inputs;
   std::string float_network;
   std::size_t top = 5;
+  bool softmax = false;
   bool json = false;
   ModeOptions mode;
 };
 
-std::string score_text(const model::Plan& plan, double score) {
-  return is_probability(plan, 0) ? fmt::format("{:.1f}%", 100 * score)
-                                 : fmt::format("{:.3f}", score);
+std::string score_text(Scoring scoring, double score) {
+  return scoring == Scoring::kRaw ? fmt::format("{:.3f}", score)
+                                  : fmt::format("{:.1f}%", 100 * score);
 }
 
 // What a person sees of one image: the best classes, beside those of the float network if there is
 // one; or, for other networks, what the outputs are.
 void print_image(const model::Plan& plan, const std::string& name, const Answer& answer,
-                 const std::vector<Ranked>& float_top, std::size_t k) {
+                 const std::vector<Ranked>& float_top, Scoring scoring, std::size_t k) {
   fmt::print("{}\n", styled(stdout, Style::kTitle, name));
   if (answer.error) {
     fmt::print("  {}\n", styled(stdout, Style::kBad, answer.error->message));
@@ -51,15 +52,15 @@ void print_image(const model::Plan& plan, const std::string& name, const Answer&
     }
     return;
   }
-  const auto best = top(scores(plan, 0, answer.outputs[0]), k);
+  const auto best = top(scores(plan, scoring, answer.outputs[0]), k);
   Table table(float_top.empty() ? std::vector<std::string>{"", "score", "class"}
                                 : std::vector<std::string>{"", "score", "class", "float",
                                                            "class of the float network"});
   for (std::size_t i = 0; i < best.size(); ++i) {
-    std::vector<std::string> row{fmt::format("{}", i + 1), score_text(plan, best[i].score),
+    std::vector<std::string> row{fmt::format("{}", i + 1), score_text(scoring, best[i].score),
                                  label_of(plan, best[i].index)};
     if (i < float_top.size()) {
-      row.push_back(score_text(plan, float_top[i].score));
+      row.push_back(score_text(scoring, float_top[i].score));
       row.push_back(label_of(plan, float_top[i].index));
     }
     table.add(std::move(row));
@@ -73,6 +74,7 @@ int run(const Options& o) {
   const InputSet inputs(plan, o.inputs);
   const std::unique_ptr<FloatNetwork> float_network =
       o.float_network.empty() ? nullptr : std::make_unique<FloatNetwork>(o.float_network, plan);
+  const Scoring scoring = scoring_of(plan, o.softmax);
   Session session(o.plan, o.mode);
   const double pads_s = session.make_pads(inputs.count());
 
@@ -84,11 +86,11 @@ int run(const Options& o) {
       text_on_terminal ? nullptr : std::make_unique<Progress>("Running", inputs.count());
   const auto take = [&](std::uint64_t image, const Answer& answer) {
     std::vector<Ranked> float_top;
-    if (float_network) float_top = top(float_network->scores(inputs.get(image)), o.top);
+    if (float_network) float_top = top(float_network->scores(inputs.get(image), scoring), o.top);
     if (o.json) {
-      results.push_back(image_json(plan, inputs.name(image), answer, float_top, o.top));
+      results.push_back(image_json(plan, inputs.name(image), answer, float_top, scoring, o.top));
     } else {
-      print_image(plan, inputs.name(image), answer, float_top, o.top);
+      print_image(plan, inputs.name(image), answer, float_top, scoring, o.top);
     }
     tally.count(answer);
     if (progress) progress->add();
@@ -122,6 +124,9 @@ Action define_run(CLI::App& app) {
   app.add_option("--float", o->float_network,
                  "Also run this float network and show its answers beside")
       ->type_name("FILE.onnx");
+  app.add_flag("--softmax", o->softmax,
+               "Show probabilities: the softmax of the scores (as is done for networks that ended "
+               "in one)");
   app.add_flag("--json", o->json, "Print one JSON object instead of text");
   app.add_option("--listen", o->mode.listen,
                  "Let slalom pads --attach PATH add pads while this runs")

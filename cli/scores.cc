@@ -33,18 +33,21 @@ std::vector<double> softmax(std::span<const float> values) {
   return out;
 }
 
-bool is_probability(const model::Plan& plan, std::size_t output) noexcept {
-  if (plan.outputs[output].function != model::Final::kNone) return true;
+Scoring scoring_of(const model::Plan& plan, bool want_softmax) noexcept {
+  if (plan.outputs[0].function != model::Final::kNone) return Scoring::kSoftmax;
   const auto made = std::find_if(plan.nodes.begin(), plan.nodes.end(), [&](const auto& node) {
-    return node.output == plan.outputs[output].tensor;
+    return node.output == plan.outputs[0].tensor;
   });
-  return made != plan.nodes.end() && std::holds_alternative<model::Softmax>(made->op);
+  if (made != plan.nodes.end() && std::holds_alternative<model::Softmax>(made->op)) {
+    return Scoring::kAsTheyAre;
+  }
+  return want_softmax ? Scoring::kSoftmax : Scoring::kRaw;
 }
 
-std::vector<double> scores(const model::Plan& plan, std::size_t output,
+std::vector<double> scores(const model::Plan& plan, Scoring scoring,
                            std::span<const std::int32_t> codes) {
-  const std::vector<float> values = real_values(plan.tensors[plan.outputs[output].tensor], codes);
-  if (plan.outputs[output].function != model::Final::kNone) return softmax(values);
+  const std::vector<float> values = real_values(plan.tensors[plan.outputs[0].tensor], codes);
+  if (scoring == Scoring::kSoftmax) return softmax(values);
   return {values.begin(), values.end()};
 }
 

@@ -18,12 +18,20 @@ std::vector<float> real_values(const model::TensorInfo& tensor,
 // softmax in binary64, shifted by the largest value.
 std::vector<double> softmax(std::span<const float> values);
 
-// scores are what a person wants to see of an output: probabilities where the network ends in a
-// softmax (or its logarithm), else the real values themselves.
-std::vector<double> scores(const model::Plan& plan, std::size_t output,
+// Scoring says how the first output of a network becomes scores.
+enum class Scoring : std::uint8_t {
+  kRaw,        // its real values
+  kSoftmax,    // their softmax
+  kAsTheyAre,  // they are probabilities already: the plan itself ends in a softmax
+};
+
+// scoring_of follows the plan: kSoftmax where the float original ended in a softmax (or its
+// logarithm), or where the user wants one.
+Scoring scoring_of(const model::Plan& plan, bool want_softmax) noexcept;
+
+// scores of the codes of the first output.
+std::vector<double> scores(const model::Plan& plan, Scoring scoring,
                            std::span<const std::int32_t> codes);
-// is_probability says which of the two.
-bool is_probability(const model::Plan& plan, std::size_t output) noexcept;
 
 struct Ranked {
   std::size_t index = 0;

@@ -93,7 +93,7 @@ def classify():
         say(f"  {name} ...")
         extra = ["--float", NETWORK / "model.onnx"] if name == MODES[0][0] else []
         results[name] = json.loads(
-            slalom("run", PLAN, *inputs, "--json", *options, *extra).stdout)
+            slalom("run", PLAN, *inputs, "--json", "--softmax", *options, *extra).stdout)
     return results
 
 
