@@ -90,6 +90,7 @@ struct Epilogue {
   std::int32_t lo = 0;
   std::int32_t hi = 255;
   const std::uint8_t* table = nullptr;  // 256 entries, or none
+  bool tame = false;  // every multiplier is at most 1/2: then a faster loop may be taken
 };
 
 // OutputTile is a run of consecutive positions of one image's answer, all channels, channels last.

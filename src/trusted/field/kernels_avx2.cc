@@ -120,21 +120,23 @@ struct Avx2 {
     std::memcpy(&raw, at, sizeof(raw));
     return _mm_cvtsi32_si128(raw);
   }
-  static W widen_signed(const std::int32_t* at) noexcept {
-    return _mm256_cvtepi32_epi64(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at)));
+  // AVX2 has no arithmetic shift of 64 bits: lift by 2^31, take off again.
+  static W even_signed(W x) noexcept {
+    const W lifted = exclusive_or(x, set(0x8000'0000));
+    return _mm256_sub_epi64(_mm256_and_si256(lifted, set_pairs(0xffff'ffff)),
+                            set_pairs(0x8000'0000));
   }
+  static W odd_signed(W x) noexcept {
+    return _mm256_sub_epi64(odd(exclusive_or(x, set(0x8000'0000))), set_pairs(0x8000'0000));
+  }
+  // zip: the low halves of even and odd 64-bit lanes, in turn.
+  static W zip(W even, W odd) noexcept { return _mm256_or_si256(even, _mm256_slli_epi64(odd, 32)); }
   static void narrow(std::uint32_t* at, W x) noexcept {
     const W even = _mm256_permutevar8x32_epi32(x, _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(at), _mm256_castsi256_si128(even));
   }
-  // pair_sums: signed 32-bit lanes added in pairs into 64-bit lanes. The sum of lanes plus 2^31
-  // each, less 2^32 again: AVX2 has no arithmetic shift of 64 bits.
-  static W pair_sums(W x) noexcept {
-    const W lifted = exclusive_or(x, set(0x8000'0000));
-    const W sum = add64(bits64(lifted), odd(lifted));
-    return _mm256_sub_epi64(sum, set_pairs(std::uint64_t{1} << 32));
-  }
-  static W bits64(W a) noexcept { return _mm256_and_si256(a, set_pairs(0xffff'ffff)); }
+  // pair_sums: signed 32-bit lanes added in pairs into 64-bit lanes.
+  static W pair_sums(W x) noexcept { return add64(even_signed(x), odd_signed(x)); }
 
   // ---- words of a slot: each byte loaded once, into a register the compiler cannot reload ----
   // Three bytes a word are spread to four by moving three dwords into each half, then bytes.
@@ -156,6 +158,7 @@ struct Avx2 {
     for (std::size_t i = 0; i < 3 * n; ++i) copy[i] = bytes[i];
     return spread(load(copy));
   }
+  static constexpr bool kQuads = false;  // not enough registers
   // halves: twelve bytes of words at the front of each half. packed: all bytes at the front.
   static W halves(W x) noexcept {
     return _mm256_shuffle_epi8(x, _mm256_broadcastsi128_si256(_mm_setr_epi8(
@@ -209,12 +212,9 @@ struct Avx2 {
   }
 
   // ---- rounding ----
-  template <Field F>
-  static W centre(W v, const std::uint32_t* threshold, const std::int32_t* offset) noexcept {
-    return add(sub_where_above(v, load(threshold), set(Modulus<F>::kP)), load(offset));
-  }
-  static W times(W y, const float* multiplier) noexcept {
-    return _mm256_castps_si256(_mm256_mul_ps(_mm256_cvtepi32_ps(y), _mm256_loadu_ps(multiplier)));
+  static W times(W y, W multiplier) noexcept {
+    return _mm256_castps_si256(
+        _mm256_mul_ps(_mm256_cvtepi32_ps(y), _mm256_castsi256_ps(multiplier)));
   }
   static W round(W v, W low, W high) noexcept {
     const __m256 held = _mm256_min_ps(

@@ -58,6 +58,18 @@ struct Ifma : Avx512 {
     return spread(opaque(_mm512_maskz_loadu_epi8(bytes(3 * n), at)));
   }
 
+  template <Field F>
+  static void slots(const std::byte* at, W* v) noexcept {
+    if constexpr (F == Field::kP31) return Avx512::slots<F>(at, v);
+    const W a = opaque(load(at));
+    const W b = opaque(load(at + kBytes));
+    const W c = opaque(load(at + 2 * kBytes));
+    v[0] = spread(a);
+    v[1] = spread(_mm512_alignr_epi32(b, a, 12));
+    v[2] = spread(_mm512_alignr_epi32(c, b, 8));
+    v[3] = spread(_mm512_alignr_epi32(c, c, 4));
+  }
+
   // ---- the check of the output side ----
   // A column times a is up to 76 bits wide: lo and hi keep its low 52 bits and the rest apart, so
   // that the sum is lo + 2^52 * hi. settle carries lo's excess over; 2^11 additions may lie

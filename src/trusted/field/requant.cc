@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "field/requant.h"
 
+#include <algorithm>
+
 #include "base/assert.h"
 #include "base/checked.h"
 #include "field/arithmetic.h"
@@ -52,6 +54,7 @@ EpilogueTables::EpilogueTables(const model::Linear& layer, InputForm form, std::
     multiplier_[o] = layer.requant.multiplier[layer.requant.multiplier.size() == 1 ? 0 : o];
   }
   table_ = layer.requant.table;
+  tame_ = std::all_of(multiplier_.begin(), multiplier_.end(), [](float m) { return m <= 0.5F; });
 }
 
 Epilogue EpilogueTables::requantising() const noexcept {
@@ -61,7 +64,8 @@ Epilogue EpilogueTables::requantising() const noexcept {
           zero_point_,
           lo_,
           hi_,
-          table_.empty() ? nullptr : table_.data()};
+          table_.empty() ? nullptr : table_.data(),
+          tame_};
 }
 
 Epilogue EpilogueTables::raw() const noexcept {

@@ -46,6 +46,7 @@ class EpilogueTables {
   std::int32_t zero_point_;
   std::int32_t lo_;
   std::int32_t hi_;
+  bool tame_ = false;
 };
 
 }  // namespace slalom::field

@@ -93,16 +93,15 @@ struct Avx512 {
     const __m128i w = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(at));
     return _mm512_cvtepu8_epi64(_mm_xor_si128(w, _mm_set1_epi8(-128)));
   }
-  static W widen_signed(const std::int32_t* at) noexcept {
-    return _mm512_cvtepi32_epi64(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)));
-  }
+  static W even_signed(W x) noexcept { return _mm512_srai_epi64(_mm512_slli_epi64(x, 32), 32); }
+  static W odd_signed(W x) noexcept { return _mm512_srai_epi64(x, 32); }
+  // zip: the low halves of even and odd 64-bit lanes, in turn.
+  static W zip(W even, W odd) noexcept { return _mm512_or_si512(even, _mm512_slli_epi64(odd, 32)); }
   static void narrow(std::uint32_t* at, W x) noexcept {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(at), _mm512_cvtepi64_epi32(x));
   }
   // pair_sums: signed 32-bit lanes added in pairs into 64-bit lanes.
-  static W pair_sums(W x) noexcept {
-    return add64(_mm512_srai_epi64(_mm512_slli_epi64(x, 32), 32), _mm512_srai_epi64(x, 32));
-  }
+  static W pair_sums(W x) noexcept { return add64(even_signed(x), odd_signed(x)); }
 
   // ---- words of a slot: each byte loaded once, into a register the compiler cannot reload ----
   // Three bytes a word are spread to four by moving three dwords into each quarter, then bytes.
@@ -122,6 +121,23 @@ struct Avx512 {
   static W slot_some(const std::byte* at, std::size_t n) noexcept {
     if constexpr (F == Field::kP31) return opaque(load_some(at, n));
     return spread(opaque(_mm512_maskz_loadu_epi8(bytes(3 * n), at)));
+  }
+  // slots loads four registers of words; p24: three of packed bytes, of which each result takes
+  // twelve dwords, from one or two neighbours.
+  static constexpr bool kQuads = true;
+  template <Field F>
+  static void slots(const std::byte* at, W* v) noexcept {
+    if constexpr (F == Field::kP31) {
+      for (std::size_t i = 0; i < 4; ++i) v[i] = opaque(load(at + i * kBytes));
+    } else {
+      const W a = opaque(load(at));
+      const W b = opaque(load(at + kBytes));
+      const W c = opaque(load(at + 2 * kBytes));
+      v[0] = spread(a);
+      v[1] = spread(_mm512_alignr_epi32(b, a, 12));
+      v[2] = spread(_mm512_alignr_epi32(c, b, 8));
+      v[3] = spread(_mm512_alignr_epi32(c, c, 4));
+    }
   }
   // packed is the inverse of spread: the words' bytes at the front.
   template <Field F>
@@ -177,18 +193,35 @@ struct Avx512 {
   }
 
   // ---- rounding ----
-  template <Field F>
-  static W centre(W v, const std::uint32_t* threshold, const std::int32_t* offset) noexcept {
-    return add(sub_where_above(v, load(threshold), set(Modulus<F>::kP)), load(offset));
-  }
-  static W times(W y, const float* multiplier) noexcept {
-    return _mm512_castps_si512(_mm512_mul_ps(_mm512_cvtepi32_ps(y), _mm512_loadu_ps(multiplier)));
+  static W times(W y, W multiplier) noexcept {
+    return _mm512_castps_si512(
+        _mm512_mul_ps(_mm512_cvtepi32_ps(y), _mm512_castsi512_ps(multiplier)));
   }
   static W round(W v, W low, W high) noexcept {
     const __m512 held = _mm512_min_ps(
         _mm512_max_ps(_mm512_castsi512_ps(v), _mm512_castsi512_ps(low)), _mm512_castsi512_ps(high));
     return _mm512_cvtps_epi32(held);
   }
+
+  // round_any: REQUIRES |v| below 2^31.
+  static W round_any(W v) noexcept { return _mm512_cvtps_epi32(_mm512_castsi512_ps(v)); }
+
+  // Narrow makes codes of four registers of rounded values. Saturating twice on the way to a byte
+  // changes nothing that the clamp to 0 <= lo..hi <= 255 would not.
+  struct Narrow {
+    W zero_point, lo, hi, order;
+    explicit Narrow(const Epilogue& e) noexcept
+        : zero_point(_mm512_set1_epi16(static_cast<short>(e.zero_point))),
+          lo(_mm512_set1_epi8(static_cast<char>(e.lo))),
+          hi(_mm512_set1_epi8(static_cast<char>(e.hi))),
+          order(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)) {}
+    [[gnu::always_inline]] void store(std::uint8_t* at, const W* q) const noexcept {
+      const W first = _mm512_adds_epi16(_mm512_packs_epi32(q[0], q[1]), zero_point);
+      const W second = _mm512_adds_epi16(_mm512_packs_epi32(q[2], q[3]), zero_point);
+      const W codes = _mm512_permutexvar_epi32(order, _mm512_packus_epi16(first, second));
+      Avx512::store(at, _mm512_min_epu8(_mm512_max_epu8(codes, lo), hi));
+    }
+  };
 
   // apply_table looks a byte up in each of the sixteen pieces of the table; codes of other pieces
   // have bit 7 set after the saturating addition, which the shuffle turns into 0.

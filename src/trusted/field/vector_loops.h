@@ -10,6 +10,7 @@
 //   p31: words < 2^31, c < 2^24: a column sum < 2^59
 
 constexpr std::size_t kBlock = 16;
+constexpr std::size_t kAhead = 4096;
 
 // kMany stands for any number of repetitions; 0, 1 and 2 have loops of their own.
 constexpr int kMany = -1;
@@ -34,7 +35,7 @@ struct Rounding {
                                                  : 0x1p30F)) {}
 
   template <Store kStore>
-  W apply(W y, const float* multiplier) const noexcept {
+  [[gnu::always_inline]] W apply(W y, W multiplier) const noexcept {
     const W q = V::add(V::round(V::times(y, multiplier), low, high), zero_point);
     if constexpr (kStore == Store::kCodes) return q;
     return V::clamp(q, lo, hi);
@@ -50,127 +51,213 @@ void store_lanes(T* dst, typename V::W q, std::size_t n) noexcept {
   }
 }
 
-// Consume is one call of consume_*: tables and running sums, and the loop over blocks of kBlock
-// positions and kWidth channels. Column sums over the positions stay in registers and meet their
-// challenge a once a block, so that no horizontal addition is inside the loop.
-template <class V, Field F, int K, bool kUnblind, Store kStore, class T>
-struct Consume {
-  using W = typename V::W;
-  static constexpr std::size_t kSums = K == kMany ? kMaxRepetitions : static_cast<std::size_t>(K);
-
-  const OutputTile& tile;
-  const OutputChallenge& challenge;
-  const Epilogue& epilogue;
+// Place is where one block of a tile starts: everything the inner loop touches, in values of its
+// own, since what it stores might otherwise be taken to change them.
+template <class T>
+struct Place {
+  const std::byte* words;
+  const std::uint32_t* u;
   T* dst;
-  Rounding<V> rounding;
-  W largest = V::zero();  // of the words as loaded: the range test
-  typename V::Sum sums[kSums == 0 ? 1 : kSums];
-  alignas(64) std::uint64_t c[kSums == 0 ? 1 : kSums][kBlock];  // of the block at work
+  std::size_t row;  // channels of the whole tensor
+};
 
-  Consume(const OutputTile& t, const OutputChallenge& ch, const Epilogue& e, T* out) noexcept
-      : tile(t), challenge(ch), epilogue(e), dst(out), rounding(e, kStore) {}
-
-  [[gnu::always_inline]] W word(std::size_t at, std::size_t n) noexcept {
-    W v = n == V::kWidth ? V::template slot<F>(tile.words + at * word_bytes(F))
-                         : V::template slot_some<F>(tile.words + at * word_bytes(F), n);
-    largest = V::max(largest, v);
-    if constexpr (F == Field::kP31) v = V::bits(v, Modulus<F>::kMask);
-    if constexpr (kUnblind) {
-      const W u = n == V::kWidth ? V::load(tile.u + at) : V::load_some(tile.u + at, n);
-      v = V::sub(v, u);
-      v = V::min(v, V::add(v, V::set(Modulus<F>::kP)));
-    }
-    return v;
+// take_words loads n words from the slot, each byte once, and does steps 1 and 2 of consume_*:
+// largest keeps the largest word of each lane for the range test.
+template <class V, Field F, bool kUnblind>
+[[gnu::always_inline]] inline typename V::W take_words(const std::byte* words,
+                                                       const std::uint32_t* u, std::size_t n,
+                                                       typename V::W& largest) noexcept {
+  const bool full = n == V::kWidth;
+  typename V::W v = full ? V::template slot<F>(words) : V::template slot_some<F>(words, n);
+  largest = V::max(largest, v);
+  if constexpr (F == Field::kP31) v = V::bits(v, Modulus<F>::kMask);
+  if constexpr (kUnblind) {
+    v = V::sub(v, full ? V::load(u) : V::load_some(u, n));
+    v = V::min(v, V::add(v, V::set(Modulus<F>::kP)));
   }
+  return v;
+}
 
-  // block takes `count` positions from p0 on of the n channels from ch on.
-  [[gnu::always_inline]] void block(std::size_t p0, std::size_t count, std::size_t ch,
-                                    std::size_t n) noexcept {
-    constexpr std::size_t kColumns = K == kMany ? 1 : (K == 0 ? 1 : static_cast<std::size_t>(K));
-    W even[kColumns];
-    W odd[kColumns];
-    for (std::size_t k = 0; k < kColumns; ++k) even[k] = odd[k] = V::zero();
-    W kept[K == kMany ? kBlock : 1];
-    for (std::size_t p = 0; p < count; ++p) {
-      const std::size_t at = (p0 + p) * tile.channels + ch;
-      const W v = word(at, n);
-      if constexpr (K > 0) {
-        const W low = V::even(v);
-        const W high = V::odd(v);
-        for (std::size_t k = 0; k < kColumns; ++k) {
-          const W weight = V::set64(&c[k][p]);
-          even[k] = V::template multiply_add<F>(even[k], low, weight);
-          odd[k] = V::template multiply_add<F>(odd[k], high, weight);
-        }
-      } else if constexpr (K == kMany) {
-        kept[p] = v;
-      }
-      W y = V::template centre<F>(v, epilogue.threshold + ch, epilogue.offset + ch);
-      if constexpr (kStore != Store::kRaw) {
-        y = rounding.template apply<kStore>(y, epilogue.multiplier + ch);
-      }
-      store_lanes<V, kStore>(dst + at, y, n);
-    }
-    if constexpr (K > 0) {
-      for (std::size_t k = 0; k < kColumns; ++k) weigh(k, ch, even[k], odd[k]);
-    } else if constexpr (K == kMany) {
-      for (std::size_t k = 0; k < challenge.repetitions; ++k) {
-        even[0] = odd[0] = V::zero();
-        for (std::size_t p = 0; p < count; ++p) {
-          const W weight = V::set64(&c[k][p]);
-          even[0] = V::template multiply_add<F>(even[0], V::even(kept[p]), weight);
-          odd[0] = V::template multiply_add<F>(odd[0], V::odd(kept[p]), weight);
-        }
-        weigh(k, ch, even[0], odd[0]);
-      }
+// Columns are the sums over the positions of a block, one a channel and repetition, of word times
+// c.
+template <class V, Field F, int K>
+struct Columns {
+  static constexpr std::size_t kCount = K > 0 ? static_cast<std::size_t>(K) : 1;
+  typename V::W even[kCount];
+  typename V::W odd[kCount];
+
+  [[gnu::always_inline]] Columns() noexcept {
+    for (std::size_t k = 0; k < kCount; ++k) even[k] = odd[k] = V::zero();
+  }
+  // c[k * kBlock] is the challenge of this position.
+  [[gnu::always_inline]] void add(typename V::W v, const std::uint64_t* c) noexcept {
+    const typename V::W low = V::even(v);
+    const typename V::W high = V::odd(v);
+#pragma GCC unroll 2
+    for (std::size_t k = 0; k < kCount; ++k) {
+      const typename V::W weight = V::set64(c + k * kBlock);
+      even[k] = V::template multiply_add<F>(even[k], low, weight);
+      odd[k] = V::template multiply_add<F>(odd[k], high, weight);
     }
   }
-
-  [[gnu::always_inline]] void weigh(std::size_t k, std::size_t ch, W even, W odd) noexcept {
-    const W a = V::load(challenge.a + k * challenge.a_stride + ch);
-    V::template weigh<F>(sums[k], even, V::even(a));
-    V::template weigh<F>(sums[k], odd, V::odd(a));
-  }
-
-  void run(OutputSum& out) noexcept {
-    const std::size_t repetitions = challenge.repetitions;
-    for (std::size_t k = 0; k < repetitions; ++k) sums[k] = V::no_sum();
-    for (std::size_t p0 = 0; p0 < tile.positions; p0 += kBlock) {
-      const std::size_t count = tile.positions - p0 < kBlock ? tile.positions - p0 : kBlock;
-      for (std::size_t k = 0; k < repetitions; ++k) {
-        for (std::size_t p = 0; p < count; ++p)
-          c[k][p] = challenge.c[k * challenge.c_stride + p0 + p];
-      }
-      std::size_t ch = 0;
-      for (; ch + V::kWidth <= tile.channels; ch += V::kWidth) {
-        block(p0, count, ch, V::kWidth);
-        // Sums take 2^11 weighed columns before they must be settled; a block adds two.
-        if (ch % (256 * V::kWidth) == 0) settle(repetitions);
-      }
-      if (ch < tile.channels) block(p0, count, ch, tile.channels - ch);
-      settle(repetitions);
-      if constexpr (kStore == Store::kCodes) {
-        if (epilogue.table != nullptr) {
-          V::apply_table(epilogue.table, dst + p0 * tile.channels, count * tile.channels);
-        }
-      }
-    }
-    for (std::size_t k = 0; k < repetitions; ++k) {
-      out.residues.value[k] =
-          Modulus<F>::add(out.residues.value[k], V::template finish<F>(sums[k]));
-    }
-    out.bad |= V::any_above(largest, Modulus<F>::kP - 1);
-  }
-
-  void settle(std::size_t repetitions) noexcept {
-    for (std::size_t k = 0; k < repetitions; ++k) V::settle(sums[k]);
+  [[gnu::always_inline]] void weigh(std::size_t k, const std::uint32_t* a,
+                                    typename V::Sum& sum) const noexcept {
+    const typename V::W weight = V::load(a);
+    V::template weigh<F>(sum, even[k], V::even(weight));
+    V::template weigh<F>(sum, odd[k], V::odd(weight));
   }
 };
 
+// consume_block takes `count` positions of n <= kWidth channels: column sums stay in registers and
+// meet their a once a block, so that no horizontal addition is inside the loop. The epilogue and a
+// point at the block's first channel; ahead is how far to fetch, in bytes.
+template <class V, Field F, int K, bool kUnblind, Store kStore, class T>
+[[gnu::always_inline]] inline void consume_block(
+    Place<T> at, std::size_t count, std::size_t n, std::size_t ahead, const std::uint64_t* c,
+    const OutputChallenge& challenge, std::size_t ch, const Epilogue& epilogue,
+    const Rounding<V>& rounding, typename V::W& largest, typename V::Sum* sums) noexcept {
+  using W = typename V::W;
+  const W threshold = V::load(epilogue.threshold + ch);
+  const W offset = V::load(epilogue.offset + ch);
+  const W multiplier = V::load(epilogue.multiplier + ch);
+  Columns<V, F, K> columns;
+  W kept[K == kMany ? kBlock : 1];
+  for (std::size_t p = 0; p < count; ++p) {
+    __builtin_prefetch(at.words + ahead, 0, 2);
+    const W v = take_words<V, F, kUnblind>(at.words, at.u, n, largest);
+    if constexpr (K > 0) columns.add(v, c + p);
+    if constexpr (K == kMany) kept[p] = v;
+    W y = V::add(V::sub_where_above(v, threshold, V::set(Modulus<F>::kP)), offset);
+    if constexpr (kStore != Store::kRaw) y = rounding.template apply<kStore>(y, multiplier);
+    store_lanes<V, kStore>(at.dst, y, n);
+    at.words += at.row * word_bytes(F);
+    if constexpr (kUnblind) at.u += at.row;
+    at.dst += at.row;
+  }
+  const std::uint32_t* const a = challenge.a + ch;
+  if constexpr (K > 0) {
+    for (std::size_t k = 0; k < Columns<V, F, K>::kCount; ++k) {
+      columns.weigh(k, a + k * challenge.a_stride, sums[k]);
+    }
+  } else if constexpr (K == kMany) {
+    for (std::size_t k = 0; k < challenge.repetitions; ++k) {
+      Columns<V, F, 1> column;
+      for (std::size_t p = 0; p < count; ++p) column.add(kept[p], c + k * kBlock + p);
+      column.weigh(0, a + k * challenge.a_stride, sums[k]);
+    }
+  }
+}
+
+// consume_quad is consume_block for four registers' worth of channels, codes only, and multipliers
+// of at most 1/2, so that no product leaves int32: loads fill whole registers, and rounding narrows
+// all four at a time, saturating to 16 bits, then to 8, before the clamp.
+template <class V, Field F, int K, bool kUnblind>
+[[gnu::always_inline]] inline void consume_quad(
+    Place<std::uint8_t> at, std::size_t count, std::size_t ahead, const std::uint64_t* c,
+    const OutputChallenge& challenge, std::size_t ch, const Epilogue& epilogue,
+    const typename V::Narrow& narrow, typename V::W& largest, typename V::Sum* sums) noexcept {
+  using W = typename V::W;
+  const std::uint32_t* const threshold = epilogue.threshold + ch;
+  const std::int32_t* const offset = epilogue.offset + ch;
+  const float* const multiplier = epilogue.multiplier + ch;
+  Columns<V, F, K> columns[4];
+  for (std::size_t p = 0; p < count; ++p) {
+    for (std::size_t line = 0; line < word_bytes(F); ++line) {
+      __builtin_prefetch(at.words + ahead + line * V::kBytes, 0, 2);
+    }
+    W v[4];
+    V::template slots<F>(at.words, v);
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) {
+      largest = V::max(largest, v[i]);
+      if constexpr (F == Field::kP31) v[i] = V::bits(v[i], Modulus<F>::kMask);
+      if constexpr (kUnblind) {
+        v[i] = V::sub(v[i], V::load(at.u + i * V::kWidth));
+        v[i] = V::min(v[i], V::add(v[i], V::set(Modulus<F>::kP)));
+      }
+      if constexpr (K > 0) columns[i].add(v[i], c + p);
+      const W y = V::add(
+          V::sub_where_above(v[i], V::load(threshold + i * V::kWidth), V::set(Modulus<F>::kP)),
+          V::load(offset + i * V::kWidth));
+      v[i] = V::round_any(V::times(y, V::load(multiplier + i * V::kWidth)));
+    }
+    narrow.store(at.dst, v);
+    at.words += at.row * word_bytes(F);
+    if constexpr (kUnblind) at.u += at.row;
+    at.dst += at.row;
+  }
+  if constexpr (K > 0) {
+    for (std::size_t i = 0; i < 4; ++i) {
+      for (std::size_t k = 0; k < Columns<V, F, K>::kCount; ++k) {
+        columns[i].weigh(k, challenge.a + k * challenge.a_stride + ch + i * V::kWidth, sums[k]);
+      }
+    }
+  }
+}
+
 template <class V, Field F, int K, bool kUnblind, Store kStore, class T>
 void consume_tile(const OutputTile& tile, const OutputChallenge& challenge,
-                  const Epilogue& epilogue, T* dst, OutputSum& sum) noexcept {
-  Consume<V, F, K, kUnblind, kStore, T>(tile, challenge, epilogue, dst).run(sum);
+                  const Epilogue& epilogue, T* dst, OutputSum& out) noexcept {
+  constexpr std::size_t kSums = K == kMany ? kMaxRepetitions : Columns<V, F, K>::kCount;
+  const std::size_t channels = tile.channels;
+  const std::size_t repetitions = challenge.repetitions;
+  const Rounding<V> rounding(epilogue, kStore);
+  // Whole blocks of positions, so that what is fetched is what a later block reads.
+  const std::size_t block_bytes = kBlock * channels * word_bytes(F);
+  const std::size_t ahead = (kAhead + block_bytes - 1) / block_bytes * block_bytes;
+  typename V::W largest = V::zero();
+  typename V::Sum sums[kSums];
+  for (std::size_t k = 0; k < kSums; ++k) sums[k] = V::no_sum();
+  alignas(64) std::uint64_t c[kSums * kBlock];  // of the block at work
+  for (std::size_t p0 = 0; p0 < tile.positions; p0 += kBlock) {
+    const std::size_t count = tile.positions - p0 < kBlock ? tile.positions - p0 : kBlock;
+    for (std::size_t k = 0; k < repetitions; ++k) {
+      const std::uint32_t* const from = challenge.c + k * challenge.c_stride + p0;
+      for (std::size_t p = 0; p < count; ++p) c[k * kBlock + p] = from[p];
+    }
+    Place<T> at{tile.words + p0 * channels * word_bytes(F),
+                kUnblind ? tile.u + p0 * channels : nullptr, dst + p0 * channels, channels};
+    std::size_t ch = 0;
+    if constexpr (V::kQuads && kStore == Store::kCodes && K != kMany) {
+      const typename V::Narrow narrow(epilogue);
+      for (; epilogue.tame && ch + 4 * V::kWidth <= channels; ch += 4 * V::kWidth) {
+        consume_quad<V, F, K, kUnblind>(at, count, ahead, c, challenge, ch, epilogue, narrow,
+                                        largest, sums);
+        at.words += 4 * V::kWidth * word_bytes(F);
+        if constexpr (kUnblind) at.u += 4 * V::kWidth;
+        at.dst += 4 * V::kWidth;
+        if (ch % (256 * V::kWidth) == 0) {
+          for (std::size_t k = 0; k < kSums; ++k) V::settle(sums[k]);
+        }
+      }
+    }
+    for (; ch + V::kWidth <= channels; ch += V::kWidth) {
+      consume_block<V, F, K, kUnblind, kStore>(at, count, V::kWidth, ahead, c, challenge, ch,
+                                               epilogue, rounding, largest, sums);
+      at.words += V::kWidth * word_bytes(F);
+      if constexpr (kUnblind) at.u += V::kWidth;
+      at.dst += V::kWidth;
+      // Sums take 2^11 weighed columns before they must be settled; a block adds two.
+      if (ch % (256 * V::kWidth) == 0) {
+        for (std::size_t k = 0; k < kSums; ++k) V::settle(sums[k]);
+      }
+    }
+    if (ch < channels) {
+      consume_block<V, F, K, kUnblind, kStore>(at, count, channels - ch, ahead, c, challenge, ch,
+                                               epilogue, rounding, largest, sums);
+    }
+    for (std::size_t k = 0; k < kSums; ++k) V::settle(sums[k]);
+    if constexpr (kStore == Store::kCodes) {
+      if (epilogue.table != nullptr) {
+        V::apply_table(epilogue.table, dst + p0 * channels, count * channels);
+      }
+    }
+  }
+  for (std::size_t k = 0; k < repetitions; ++k) {
+    std::uint32_t& sum = out.residues.value[k];
+    sum = Modulus<F>::add(sum, V::template finish<F>(sums[k]));
+  }
+  out.bad |= V::any_above(largest, Modulus<F>::kP - 1);
 }
 
 template <class V, Field F, bool kUnblind, Store kStore, class T>
@@ -211,8 +298,8 @@ void requantise(const std::int32_t* y, std::size_t positions, std::size_t channe
       const std::size_t n = channels - ch < V::kWidth ? channels - ch : V::kWidth;
       const std::size_t at = p * channels + ch;
       const typename V::W in = n == V::kWidth ? V::load(y + at) : V::load_some(y + at, n);
-      store_lanes<V, kStore>(dst + at,
-                             rounding.template apply<kStore>(in, epilogue.multiplier + ch), n);
+      store_lanes<V, kStore>(
+          dst + at, rounding.template apply<kStore>(in, V::load(epilogue.multiplier + ch)), n);
     }
   }
   if constexpr (kStore == Store::kCodes) {
@@ -493,26 +580,36 @@ void split_limbs(Field f, const std::uint32_t* words, std::size_t n, std::int8_t
                    : split_field<V, Field::kP31>(words, n, limbs, plane_stride);
 }
 
+// recombined takes one register of every plane, kWidth sums in 32 bits, to words.
+template <class V, Field F>
+[[gnu::always_inline]] inline typename V::W recombined(const std::int32_t* sums,
+                                                       std::size_t plane_stride) noexcept {
+  using W = typename V::W;
+  // |sum of 256^l * sums_l| < 2^56, so a multiple of p above that makes it positive.
+  constexpr std::uint64_t kLift = ((std::uint64_t{1} << 56) / Modulus<F>::kP + 1) * Modulus<F>::kP;
+  W even = V::set_pairs(kLift);
+  W odd = even;
+  for (std::size_t l = 0; l < num_limbs(F); ++l) {
+    const W in = V::load(sums + l * plane_stride);
+    even = V::add64(even, V::shift_left64(V::even_signed(in), static_cast<int>(8 * l)));
+    odd = V::add64(odd, V::shift_left64(V::odd_signed(in), static_cast<int>(8 * l)));
+  }
+  return V::zip(canonical<V, F>(even), canonical<V, F>(odd));
+}
+
 template <class V, Field F>
 void recombine_field(const std::int32_t* sums, std::size_t plane_stride, std::size_t n,
                      std::uint32_t* words) noexcept {
-  using W = typename V::W;
-  constexpr std::size_t kLanes = V::kWidth / 2;
-  // |sum of 256^l * sums_l| < 2^56, so a multiple of p above that makes it positive.
-  constexpr std::uint64_t kLift = ((std::uint64_t{1} << 56) / Modulus<F>::kP + 1) * Modulus<F>::kP;
-  const W lift = V::set_pairs(kLift);
-  for (std::size_t i = 0; i < n; i += kLanes) {
-    const std::size_t m = n - i < kLanes ? n - i : kLanes;
-    W total = lift;
-    for (std::size_t l = 0; l < num_limbs(F); ++l) {
-      alignas(64) std::int32_t in[kLanes] = {};
-      std::memcpy(in, sums + l * plane_stride + i, m * sizeof(std::int32_t));
-      total = V::add64(total, V::shift_left64(V::widen_signed(in), static_cast<int>(8 * l)));
-    }
-    alignas(64) std::uint32_t out[kLanes];
-    V::narrow(out, canonical<V, F>(total));
-    std::memcpy(words + i, out, m * sizeof(std::uint32_t));
+  std::size_t i = 0;
+  for (; i + V::kWidth <= n; i += V::kWidth) {
+    V::store(words + i, recombined<V, F>(sums + i, plane_stride));
   }
+  if (i == n) return;
+  alignas(64) std::int32_t rest[4 * V::kWidth] = {};
+  for (std::size_t l = 0; l < num_limbs(F); ++l) {
+    std::memcpy(rest + l * V::kWidth, sums + l * plane_stride + i, (n - i) * sizeof(std::int32_t));
+  }
+  V::store_some(words + i, recombined<V, F>(rest, V::kWidth), n - i);
 }
 template <class V>
 void recombine(Field f, const std::int32_t* sums, std::size_t plane_stride, std::size_t n,

@@ -113,13 +113,15 @@ struct OutputCase {
     offset.resize(padded);
     multiplier.resize(padded);
     const auto half = static_cast<std::int64_t>(modulus(f) / 2);
+    const bool tame = dice.coin();
     for (std::size_t i = 0; i < channels; ++i) {
       const std::int64_t shift_word = dice.below(3) == 0 ? dice.between(-half, half) : 0;
       threshold[i] = static_cast<std::uint32_t>(half - shift_word);
       offset[i] = static_cast<std::int32_t>(shift_word + dice.between(-(1 << 29), 1 << 29));
       multiplier[i] = scale(dice, f);
+      if (tame && multiplier[i] > 0.5F) multiplier[i] = 0.5F;
     }
-    epilogue = {threshold.data(), offset.data(), multiplier.data(), 0, 0, 255, nullptr};
+    epilogue = {threshold.data(), offset.data(), multiplier.data(), 0, 0, 255, nullptr, tame};
     if (kind == Kind::kCodes) {
       epilogue.zero_point = static_cast<std::int32_t>(dice.below(256));
       epilogue.lo = static_cast<std::int32_t>(dice.below(256));
