@@ -70,6 +70,8 @@ Descriptor::~Descriptor() {
   if (fd_ >= 0) close(fd_);
 }
 
+Descriptor duplicate(int fd) noexcept { return Descriptor(fcntl(fd, F_DUPFD_CLOEXEC, 3)); }
+
 SharedMemory::SharedMemory(SharedMemory&& other) noexcept
     : file_(std::move(other.file_)), bytes_(std::exchange(other.bytes_, {})) {}
 
@@ -173,6 +175,13 @@ bool hung_up(int socket) noexcept {
   pollfd one{.fd = socket, .events = POLLRDHUP, .revents = 0};
   return poll(&one, 1, 0) > 0 && (one.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) != 0;
 }
+
+bool readable(int socket) noexcept {
+  pollfd one{.fd = socket, .events = POLLIN, .revents = 0};
+  return poll(&one, 1, 0) > 0;
+}
+
+void hang_up(int socket) noexcept { shutdown(socket, SHUT_RDWR); }
 
 Result<Descriptor> wait_for_connection(int listener, int life) noexcept {
   for (;;) {

@@ -34,10 +34,15 @@ class Descriptor {
   [[nodiscard]] int get() const noexcept { return fd_; }
   [[nodiscard]] bool valid() const noexcept { return fd_ >= 0; }
   void reset() noexcept { *this = Descriptor(); }
+  // release gives the descriptor up to the caller.
+  [[nodiscard]] int release() noexcept { return std::exchange(fd_, -1); }
 
  private:
   int fd_ = -1;
 };
+
+// duplicate gives a second descriptor for the same file; empty if there is none to be had.
+[[nodiscard]] Descriptor duplicate(int fd) noexcept;
 
 // SharedMemory is a range of memory that another process may map through its descriptor.
 class SharedMemory {
@@ -88,8 +93,15 @@ void pause_cpu() noexcept;
 // hung_up says whether the peer of a stream socket is gone. Does not block.
 [[nodiscard]] bool hung_up(int socket) noexcept;
 
+// readable says whether a receive would not block: bytes, or the end, have come.
+[[nodiscard]] bool readable(int socket) noexcept;
+
+// hang_up ends both directions of a stream socket without closing the descriptor.
+void hang_up(int socket) noexcept;
+
 // wait_for_connection blocks until a client connects to `listener`, or until the peer of `life` (a
-// stream socket, or -1) is gone: then the Descriptor is empty.
+// stream socket, or -1) is gone: then the Descriptor is empty. A listener of -1 only waits for
+// that.
 [[nodiscard]] Result<Descriptor> wait_for_connection(int listener, int life) noexcept;
 
 // harden makes this process unreadable to others of the same user (not dumpable: no ptrace, no

@@ -66,9 +66,12 @@ Result<Slot> ShmPort::allocate(std::size_t bytes) {
 }
 
 void ShmPort::release(const Slot& slot) {
+  const auto inside = [&slot](std::uint64_t offset) {
+    return offset >= slot.offset && offset - slot.offset < slot.memory.size();
+  };
   for (std::uint64_t n = received_; n != submitted_; ++n) {
     const Outstanding& o = outstanding(n);
-    if (o.output_offset == slot.offset || (o.has_input && o.input_offset == slot.offset)) {
+    if (inside(o.output_offset) || (o.has_input && inside(o.input_offset))) {
       slots_.retire(slot.offset);
     }
   }

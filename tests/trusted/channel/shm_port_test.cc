@@ -200,6 +200,22 @@ TEST(ShmPort, ReleasingASlotInUseRetiresIt) {
   EXPECT_TRUE(port->allocate(64).ok());
 }
 
+TEST(ShmPort, RequestsMayNamePartsOfASlot) {
+  const auto port = make_port(256, 8);
+  const Peer peer(*port, 8);
+  const Slot whole = *port->allocate(192);
+  Request r = request_for(whole, whole);
+  r.input_offset += 10;
+  r.input_bytes = 20;
+  r.output_offset += 100;
+  r.output_bytes = 92;
+  ASSERT_TRUE(port->submit(r).ok());
+  port->release(whole);
+  EXPECT_FALSE(port->allocate(65).ok()) << "a part of it waits for an answer";
+  peer.answer(0);
+  EXPECT_TRUE(port->poll()->has_value());
+}
+
 TEST(ShmPort, WaitReturnsWhenTheAnswerComesAndNotMuchAfterItsTime) {
   const auto port = make_port();
   const Peer peer(*port, 8);

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "model/mode.h"
+#include "model/plan.h"
+#include "runtime/executor.h"
+#include "slalom/result.h"
+#include "vault/pads.h"
+
+// The control protocol between the trusted process and the untrusted host
+// (docs/control-protocol.md): frames over a stream socket. A frame is a header of eight bytes and a
+// payload; payloads are the messages below, or raw bytes where the Kind says so. Little-endian,
+// fixed order, no optional parts.
+//
+// Every decoder is all or nothing: a value out of its range, a missing or a trailing byte is
+// kMalformed, and encode(decode(bytes)) == bytes.
+
+namespace slalom::session {
+
+inline constexpr std::uint32_t kControlVersion = 1;
+
+// DO NOT CHANGE THE VALUES: they are on the wire. Requests of the host are below 100, answers
+// above.
+enum class Kind : std::uint16_t {
+  kHello = 1,         // Hello -> Welcome
+  kPlan = 2,          // PlanSize, then kPlanBytes until all are sent -> PlanLoaded
+  kPlanBytes = 3,     // raw, at most kMaxChunk
+  kConfigure = 4,     // Configure, with the pad store's descriptor if it says so -> kDone
+  kAttachDevice = 5,  // empty -> DeviceAttached, with the segment's descriptor
+  kStart = 6,         // empty -> Started
+  kRun = 7,           // empty, then kImage... kRunEnd -> Output or Failed each, then RunDone
+  kImage = 8,         // raw: the input codes of one image
+  kRunEnd = 9,        // empty
+  kPrepare = 10,      // Prepare -> Progress..., then Prepared
+  kCancel = 11,       // empty: ends a kPrepare early; has no answer
+  kStock = 12,        // empty -> Stock
+  kStatistics = 13,   // empty -> runtime::Stats
+  kReport = 14,       // empty -> Report
+  kReset = 15,        // empty -> kDone: ends the executor, forgets devices and configuration
+  kShutdown = 16,     // empty -> kDone, then the process ends
+
+  kWelcome = 101,
+  kDone = 102,   // empty
+  kError = 103,  // ErrorText, to any request
+  kPlanLoaded = 104,
+  kDeviceAttached = 105,
+  kStarted = 106,
+  kOutput = 107,
+  kFailed = 108,
+  kRunDone = 109,
+  kProgress = 110,
+  kPrepared = 111,
+  kStockIs = 112,
+  kStatisticsAre = 113,
+  kReportIs = 114,
+};
+
+struct FrameHeader {
+  std::uint32_t bytes = 0;  // of the payload
+  Kind kind = Kind::kHello;
+};
+inline constexpr std::size_t kFrameHeaderBytes = 8;  // u32 bytes, u16 kind, u16 zero
+
+inline constexpr std::size_t kMaxChunk = std::size_t{1} << 20;
+inline constexpr std::uint64_t kMaxPlanBytes = std::uint64_t{1} << 33;
+inline constexpr std::size_t kMaxDevices = 16;
+inline constexpr std::uint32_t kMaxNodes = 1U << 16;
+
+// State of a trusted process, in the order in which it is reached.
+enum class State : std::uint8_t { kEmpty = 0, kLoaded = 1, kConfigured = 2, kStarted = 3 };
+
+struct Hello {
+  std::uint32_t version = kControlVersion;
+};
+struct Welcome {
+  std::uint32_t version = kControlVersion;
+  State state = State::kEmpty;
+  model::Digest digest{};         // zero when no plan is loaded
+  std::uint64_t input_bytes = 0;  // of one image
+};
+struct PlanSize {
+  std::uint64_t bytes = 0;  // 1..kMaxPlanBytes
+};
+struct PlanLoaded {
+  model::Digest digest{};
+  std::uint32_t nodes = 0;
+  std::uint64_t input_bytes = 0;
+};
+
+// StoreUse says where the sealed stock of pads goes.
+enum class StoreUse : std::uint8_t {
+  kNone = 0,    // into the memory of the trusted process
+  kPassed = 1,  // into the file whose descriptor comes with the message
+  kKeep = 2,    // the pads of the configuration before, with their stock, serve on
+};
+
+// Configure carries runtime::Options (without cpu: the trusted process asks its own processor), the
+// placement (empty: the process's own choice, else one 0 or 1 for each node) and the pads' options.
+// Ranges: soundness_bits 1..256, threads 0..1024 (0: one for each processor), micro_batch 1..256,
+// in_flight 1..64, timeout_ms 1..3'600'000.
+struct Configure {
+  model::Integrity integrity = model::Integrity::kPreprocessed;
+  model::Privacy privacy = model::Privacy::kOff;
+  runtime::Precision precision = runtime::Precision::kInt8;
+  vault::WhenDry when_dry = vault::WhenDry::kInline;
+  StoreUse store = StoreUse::kNone;
+  std::uint32_t soundness_bits = 40;
+  std::uint32_t threads = 0;
+  std::uint32_t micro_batch = 4;
+  std::uint32_t in_flight = 3;
+  std::uint32_t timeout_ms = 10'000;
+  std::vector<std::uint8_t> remote;
+};
+struct DeviceAttached {
+  std::uint32_t index = 0;
+  std::uint64_t segment_bytes = 0;
+};
+struct Started {
+  std::uint32_t layers_checked = 0;
+  double soundness_bits = 0;
+};
+
+struct OutputTensor {
+  model::TensorId tensor = 0;
+  model::Dtype dtype = model::Dtype::kU8;
+  std::vector<std::uint8_t> codes;     // dtype kU8
+  std::vector<std::int32_t> integers;  // dtype kI32
+};
+struct Output {
+  std::uint64_t image = 0;
+  std::vector<OutputTensor> outputs;
+};
+// ErrorText is a slalom::Error on the wire. Texts are printable and at most 255 bytes.
+struct ErrorText {
+  Errc code = Errc::kInternal;
+  std::string text;
+};
+struct Failed {
+  std::uint64_t image = 0;
+  ErrorText error;
+};
+// RunDone ends a run; `failed` and `error` say whether and why it ended before its last image.
+struct RunDone {
+  bool failed = false;
+  ErrorText error;
+};
+struct Prepare {
+  std::uint64_t count = 0;
+};
+struct Progress {
+  std::uint64_t made = 0;
+  std::uint64_t count = 0;
+};
+struct Prepared {
+  std::uint64_t made = 0;
+};
+struct Stock {
+  std::uint64_t images = 0;
+  std::uint64_t bytes_per_image = 0;
+  bool dead_stock = false;  // the store held an earlier process's pads, which were removed
+};
+// Report is what the trusted process sees of itself and its machine (base/cpu.h, outside.h).
+struct Report {
+  std::uint32_t version = kControlVersion;
+  std::uint32_t cpu_features = 0;  // bit i: the i-th member of base::CpuFeatures
+  std::uint32_t processors = 0;
+  std::uint64_t lock_limit = 0;
+  std::uint64_t memory_bytes = 0;
+  bool dumpable = true;
+  bool core_dumps = true;
+};
+
+[[nodiscard]] std::array<std::byte, kFrameHeaderBytes> encode_header(const FrameHeader& header);
+// kMalformed: an unknown kind.
+[[nodiscard]] Result<FrameHeader> decode_header(
+    std::span<const std::byte, kFrameHeaderBytes> bytes);
+
+// encode and decode are defined for every message above and for runtime::Stats.
+template <class Message>
+[[nodiscard]] std::vector<std::byte> encode(const Message& message);
+// The bytes must be private memory.
+template <class Message>
+[[nodiscard]] Result<Message> decode(std::span<const std::byte> bytes);
+
+// pack_features and unpack_features turn base::CpuFeatures into Report::cpu_features and back.
+[[nodiscard]] std::uint32_t pack_features(const base::CpuFeatures& cpu) noexcept;
+[[nodiscard]] base::CpuFeatures unpack_features(std::uint32_t bits) noexcept;
+
+}  // namespace slalom::session

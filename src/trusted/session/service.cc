@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "session/service.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "base/checked.h"
+#include "channel/layout.h"
+
+namespace slalom::session {
+namespace {
+
+constexpr Error kWrongState{Errc::kInvalidArgument, "the request does not fit the state"};
+constexpr Error kNoPads{Errc::kInvalidArgument, "the configuration uses no pads"};
+
+runtime::Options to_options(const Configure& c, const base::CpuFeatures& cpu) {
+  const std::uint32_t threads =
+      c.threads != 0 ? c.threads : std::max(1U, outside::process_state().processors);
+  return {.integrity = c.integrity,
+          .privacy = c.privacy,
+          .soundness_bits = c.soundness_bits,
+          .threads = threads,
+          .micro_batch = c.micro_batch,
+          .in_flight = c.in_flight,
+          .timeout = std::chrono::milliseconds(c.timeout_ms),
+          .precision = c.precision,
+          .cpu = cpu};
+}
+
+Result<runtime::Placement> to_placement(const model::Plan& plan,
+                                        const std::vector<std::uint8_t>& remote) {
+  if (remote.size() != plan.nodes.size()) {
+    return Error{Errc::kInvalidArgument, "the placement does not fit the plan"};
+  }
+  runtime::Placement placement;
+  for (std::size_t i = 0; i < remote.size(); ++i) {
+    const auto* linear = std::get_if<model::Linear>(&plan.nodes[i].op);
+    if (remote[i] != 0 && (linear == nullptr || !linear->field)) {
+      return Error{Errc::kInvalidArgument, "the placement sends out a node that must stay inside"};
+    }
+    placement.remote.push_back(remote[i] != 0);
+  }
+  return placement;
+}
+
+}  // namespace
+
+Result<PlanLoaded> Service::load(std::vector<std::byte> bytes) {
+  const std::lock_guard turn(turn_);
+  auto digest = model::plan_digest(bytes);
+  if (!digest) return digest.error();
+  auto plan = model::decode_plan(bytes);
+  if (!plan) return plan.error();
+  auto loaded = std::make_shared<Loaded>();
+  loaded->plan = std::move(*plan);
+  loaded->digest = *digest;
+  for (const model::TensorId id : loaded->plan.inputs) {
+    const auto sum = base::checked_add<std::uint64_t>(loaded->input_bytes,
+                                                      loaded->plan.tensors[id].shape.elements());
+    if (!sum || *sum > UINT32_MAX)
+      return Error{Errc::kMalformed, "the plan's inputs are too large"};
+    loaded->input_bytes = *sum;
+  }
+  drop_executor();
+  loaded_ = std::move(loaded);
+  {
+    const std::lock_guard shown(shown_);
+    vault_.reset();
+  }
+  publish(State::kLoaded);
+  return PlanLoaded{loaded_->digest, static_cast<std::uint32_t>(loaded_->plan.nodes.size()),
+                    loaded_->input_bytes};
+}
+
+Status Service::configure(const Configure& request, outside::Descriptor store) {
+  const std::lock_guard turn(turn_);
+  if (state_ != State::kLoaded) return kWrongState;
+  if ((request.store == StoreUse::kPassed) != store.valid()) {
+    return Error{Errc::kInvalidArgument, "the pad store and its descriptor do not come together"};
+  }
+  const model::Plan& plan = loaded_->plan;
+  auto placement =
+      request.remote.empty() ? makers_.default_placement(plan) : to_placement(plan, request.remote);
+  if (!placement) return placement.error();
+  const runtime::Options options = to_options(request, cpu_);
+  std::shared_ptr<Vault> vault;
+  if (request.privacy == model::Privacy::kPads) {
+    auto made = make_vault(request, options, *placement, std::move(store));
+    if (!made) return made.error();
+    vault = std::move(*made);
+  }
+  options_ = options;
+  placement_ = std::move(*placement);
+  {
+    const std::lock_guard shown(shown_);
+    vault_ = std::move(vault);
+    stats_ = {};
+  }
+  publish(State::kConfigured);
+  return {};
+}
+
+Result<std::shared_ptr<Service::Vault>> Service::make_vault(const Configure& request,
+                                                            const runtime::Options& options,
+                                                            runtime::Placement placement,
+                                                            outside::Descriptor store) {
+  if (request.store == StoreUse::kKeep) {
+    const std::lock_guard shown(shown_);
+    if (!vault_ || vault_->placement.remote != placement.remote) {
+      return Error{Errc::kInvalidArgument, "there are no pads of this placement to keep"};
+    }
+    return vault_;
+  }
+  auto pads = makers_.pads(loaded_->plan, loaded_->digest, placement, options, request.when_dry,
+                           std::move(store));
+  if (!pads) return pads.error();
+  auto vault = std::make_shared<Vault>();
+  vault->loaded = loaded_;
+  vault->placement = std::move(placement);
+  vault->pads = std::move(pads->pads);
+  vault->dead_stock = pads->dead_stock;
+  return vault;
+}
+
+Result<Service::Attached> Service::attach() {
+  const std::lock_guard turn(turn_);
+  if (state_ != State::kConfigured) return kWrongState;
+  if (ports_.size() == kMaxDevices) {
+    return Error{Errc::kInvalidArgument, "too many devices"};
+  }
+  // Each micro-batch in flight has a slot of its own, rounded up.
+  const std::size_t bytes = makers_.port_bytes(loaded_->plan, placement_, options_) +
+                            options_.in_flight * channel::kSlotAlignment;
+  auto port = channel::ShmPort::create({.data_bytes = bytes});
+  if (!port) return port.error();
+  ports_.push_back(std::move(*port));
+  return Attached{{static_cast<std::uint32_t>(ports_.size() - 1), bytes},
+                  ports_.back()->descriptor()};
+}
+
+Result<Started> Service::start() {
+  const std::lock_guard turn(turn_);
+  if (state_ != State::kConfigured) return kWrongState;
+  std::vector<channel::Port*> ports;
+  for (const auto& port : ports_) ports.push_back(port.get());
+  vault::Pads* pads = vault_ ? vault_->pads.get() : nullptr;
+  auto made = makers_.executor(loaded_->plan, placement_, options_, ports, pads);
+  if (!made) return made.error();
+  executor_ = std::move(*made);
+  const runtime::Stats stats = executor_->stats();
+  {
+    const std::lock_guard shown(shown_);
+    stats_ = stats;
+  }
+  publish(State::kStarted);
+  return Started{stats.layers_checked, stats.soundness_bits};
+}
+
+Status Service::run(runtime::Source& source, runtime::Sink& sink) {
+  const std::lock_guard turn(turn_);
+  if (state_ != State::kStarted) return kWrongState;
+  const Status done = executor_->run(source, sink);
+  const std::lock_guard shown(shown_);
+  stats_ = executor_->stats();
+  return done;
+}
+
+void Service::reset() {
+  const std::lock_guard turn(turn_);
+  if (state_ == State::kEmpty) return;
+  drop_executor();
+  publish(State::kLoaded);
+}
+
+// The pads stay, for a configuration that keeps them.
+void Service::drop_executor() {
+  executor_.reset();
+  ports_.clear();
+}
+
+void Service::publish(State state) {
+  state_ = state;
+  const std::lock_guard shown(shown_);
+  welcome_.state = state;
+  welcome_.digest = loaded_ ? loaded_->digest : model::Digest{};
+  welcome_.input_bytes = loaded_ ? loaded_->input_bytes : 0;
+}
+
+Result<std::uint64_t> Service::prepare(std::uint64_t count, vault::Pads::Progress progress,
+                                       void* context) {
+  std::shared_ptr<Vault> vault;
+  {
+    const std::lock_guard shown(shown_);
+    vault = vault_;
+  }
+  if (!vault) return kNoPads;
+  return vault->pads->prepare(count, progress, context);
+}
+
+Result<Stock> Service::stock() const {
+  const std::lock_guard shown(shown_);
+  if (!vault_) return kNoPads;
+  return Stock{vault_->pads->stock(), vault_->pads->bytes_per_image(), vault_->dead_stock};
+}
+
+Welcome Service::welcome() const {
+  const std::lock_guard shown(shown_);
+  return welcome_;
+}
+
+runtime::Stats Service::statistics() const {
+  const std::lock_guard shown(shown_);
+  return stats_;
+}
+
+Report Service::report() const {
+  const outside::ProcessState state = outside::process_state();
+  return {.cpu_features = pack_features(cpu_),
+          .processors = state.processors,
+          .lock_limit = state.lock_limit,
+          .memory_bytes = state.memory_bytes,
+          .dumpable = state.dumpable,
+          .core_dumps = state.core_dumps};
+}
+
+}  // namespace slalom::session

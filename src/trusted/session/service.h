@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "base/cpu.h"
+#include "channel/shm_port.h"
+#include "model/plan.h"
+#include "outside.h"
+#include "runtime/executor.h"
+#include "session/control.h"
+#include "slalom/result.h"
+#include "vault/pads.h"
+
+namespace slalom::session {
+
+// Makers creates the parts that a Service puts together; the process gives the real ones, tests may
+// give others.
+class Makers {
+ public:
+  virtual ~Makers() = default;
+  // default_placement is used when the host names none.
+  [[nodiscard]] virtual runtime::Placement default_placement(const model::Plan& plan) = 0;
+  // port_bytes is the data area that one device's segment needs.
+  [[nodiscard]] virtual std::size_t port_bytes(const model::Plan& plan,
+                                               const runtime::Placement& placement,
+                                               const runtime::Options& options) = 0;
+  [[nodiscard]] virtual Result<std::unique_ptr<runtime::Executor>> executor(
+      const model::Plan& plan, const runtime::Placement& placement, const runtime::Options& options,
+      std::span<channel::Port* const> ports, vault::Pads* pads) = 0;
+  // store is empty when the stock is to stay in this process's memory. dead_stock says that the
+  // store held pads of an earlier process, which nobody can use any more and which were removed.
+  struct MadePads {
+    std::unique_ptr<vault::Pads> pads;
+    bool dead_stock = false;
+  };
+  [[nodiscard]] virtual Result<MadePads> pads(const model::Plan& plan, const model::Digest& digest,
+                                              const runtime::Placement& placement,
+                                              const runtime::Options& options,
+                                              vault::WhenDry when_dry,
+                                              outside::Descriptor store) = 0;
+};
+
+// Service is the trusted process's state: one plan, one configuration, its devices and executor. It
+// goes kEmpty -> kLoaded -> kConfigured -> kStarted (control.h); reset() returns to kLoaded. A call
+// in the wrong state is kInvalidArgument and changes nothing.
+//
+// Thread safety: all methods. Calls that change the state and run() take turns; prepare(), stock(),
+// welcome() and statistics() run beside them. What a caller asks for is never believed further than
+// its type: sizes, placement and options are checked again by the parts that use them.
+class Service {
+ public:
+  Service(Makers& makers, const base::CpuFeatures& cpu) : makers_(makers), cpu_(cpu) {}
+  ~Service() { drop_executor(); }
+  Service(const Service&) = delete;
+  Service& operator=(const Service&) = delete;
+
+  // load takes a plan's bytes, decodes them and forgets everything that belonged to the plan
+  // before. Allowed in every state.
+  [[nodiscard]] Result<PlanLoaded> load(std::vector<std::byte> bytes);
+  [[nodiscard]] Status configure(const Configure& request, outside::Descriptor store);
+  // attach makes the segment of one more device. The descriptor is valid until start() or reset().
+  struct Attached {
+    DeviceAttached message;
+    int segment = -1;
+  };
+  [[nodiscard]] Result<Attached> attach();
+  [[nodiscard]] Result<Started> start();
+  [[nodiscard]] Status run(runtime::Source& source, runtime::Sink& sink);
+  void reset();
+
+  [[nodiscard]] Result<std::uint64_t> prepare(std::uint64_t count, vault::Pads::Progress progress,
+                                              void* context);
+  [[nodiscard]] Result<Stock> stock() const;
+  [[nodiscard]] Welcome welcome() const;
+  [[nodiscard]] runtime::Stats statistics() const;
+  [[nodiscard]] Report report() const;
+
+ private:
+  struct Loaded {
+    model::Plan plan;
+    model::Digest digest{};
+    std::uint64_t input_bytes = 0;
+  };
+  // What may be in use by prepare() while the rest moves on: it keeps its plan alive.
+  struct Vault {
+    std::shared_ptr<const Loaded> loaded;
+    runtime::Placement placement;
+    std::unique_ptr<vault::Pads> pads;
+    bool dead_stock = false;
+  };
+
+  void drop_executor();
+  void publish(State state);
+  [[nodiscard]] Result<std::shared_ptr<Vault>> make_vault(const Configure& request,
+                                                          const runtime::Options& options,
+                                                          runtime::Placement placement,
+                                                          outside::Descriptor store);
+
+  Makers& makers_;
+  const base::CpuFeatures cpu_;
+
+  std::mutex turn_;  // held by whoever changes the state or runs; guards the next six members
+  std::shared_ptr<const Loaded> loaded_;
+  runtime::Options options_;
+  runtime::Placement placement_;
+  std::vector<std::unique_ptr<channel::ShmPort>> ports_;
+  std::unique_ptr<runtime::Executor> executor_;
+  State state_ = State::kEmpty;
+
+  mutable std::mutex shown_;  // guards what other connections may look at; never held for long
+  Welcome welcome_;
+  runtime::Stats stats_;
+  std::shared_ptr<Vault> vault_;  // written under both mutexes
+};
+
+}  // namespace slalom::session
