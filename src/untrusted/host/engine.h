@@ -26,7 +26,7 @@ struct Modes {
   // Which nodes go to the devices; nothing means runtime::default_placement.
   std::optional<runtime::Placement> placement;
   // With Privacy::kPads: what to do when no pad is in stock, and the file that holds the sealed
-  // stock, created if absent. An empty path keeps no stock: every pad is made inline.
+  // stock, created if absent. An empty path keeps the stock in the trusted process.
   vault::WhenDry when_dry = vault::WhenDry::kInline;
   std::string pad_store;
 };
@@ -51,7 +51,8 @@ struct EngineOptions {
 struct PadStock {
   std::uint64_t images = 0;           // prepared and unused
   std::uint64_t bytes_per_image = 0;  // sealed size in the store
-  std::uint64_t free_bytes = 0;       // room where the store lies; 0 without a store
+  std::uint64_t free_bytes = 0;       // room where the store lies; 0 when this host cannot tell
+  bool dead_stock = false;            // the file held an earlier process's pads, which were removed
 };
 
 // Report is what the trusted process says about itself and this machine.

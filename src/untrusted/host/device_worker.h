@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "model/plan.h"
+#include "outside.h"
+#include "untrusted/host/control_client.h"
+#include "untrusted/host/outcome.h"
+#include "untrusted/host/process.h"
+
+namespace slalom::host {
+
+// DeviceWorker is one device as the host knows it: a worker process that this host started, or one
+// that listens at a Unix socket.
+class DeviceWorker {
+ public:
+  struct Setup {
+    std::string spec;  // "cpu" or "unix:PATH"
+    std::string program;
+    std::string plan_file;
+    model::Digest digest{};
+    std::size_t threads = 0;    // 0: the worker's default
+    std::size_t max_batch = 1;  // that will be asked for
+  };
+  explicit DeviceWorker(Setup setup) : setup_(std::move(setup)) {}
+
+  // begin starts or connects to the worker, which then loads in its own time. If it already runs
+  // and is fit for max_batch, nothing happens.
+  [[nodiscard]] Done begin(std::size_t max_batch);
+
+  // ready waits until the worker has loaded its plan. kMalformed: it loaded another one;
+  // kInvalidArgument: its largest micro-batch is too small; else what it failed with.
+  [[nodiscard]] Done ready();
+
+  // serve hands a fresh segment to the worker, which from then on serves no other.
+  [[nodiscard]] Done serve(outside::Descriptor segment);
+
+  // watched is for a run: if the worker goes, its segment is marked, so that the trusted process
+  // need not wait for its time-out.
+  [[nodiscard]] Watched watched();
+
+  // obituary says what happened to a worker that is gone; empty while it lives.
+  [[nodiscard]] std::string obituary();
+
+ private:
+  [[nodiscard]] bool spawned() const { return setup_.spec == "cpu"; }
+  [[nodiscard]] Done spawn();
+
+  Setup setup_;
+  Child child_;
+  outside::Descriptor socket_;
+  bool greeted_ = false;
+  std::shared_ptr<outside::SharedMemory> segment_;
+};
+
+}  // namespace slalom::host

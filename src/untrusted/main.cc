@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+// slalom-device: a device worker. It loads a plan's linear layers into one device and computes what
+// is asked of it over channel segments that a host hands to it. Nobody has to believe its answers.
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+
+#include "base/cpu.h"
+#include "device/cpu/cpu_device.h"
+#include "outside.h"
+#include "untrusted/host/outcome.h"
+#include "untrusted/host/plan_file.h"
+#include "untrusted/host/unix_socket.h"
+#include "worker/handover.h"
+
+namespace {
+
+using namespace slalom;  // NOLINT(google-build-using-namespace): a program of one file
+using host::Failure;
+
+constexpr std::string_view kUsage =
+    "usage: slalom-device --device cpu --plan FILE (--listen PATH | --channel-fd N)\n"
+    "                     [--max-batch N] [--threads N]\n"
+    "\n"
+    "Computes a plan's linear layers for a trusted process, which checks every answer.\n"
+    "  --device cpu     what computes: this machine's processor\n"
+    "  --plan FILE      the network (slalom convert, slalom model)\n"
+    "  --listen PATH    serve the hosts that connect to this Unix socket, one after another:\n"
+    "                   slalom run ... --device unix:PATH\n"
+    "  --channel-fd N   serve the host at the other end of this inherited socket\n"
+    "  --max-batch N    the largest micro-batch (default 4)\n"
+    "  --threads N      threads (default: one for each processor)\n";
+
+struct Arguments {
+  std::string device;
+  std::string plan;
+  std::string listen;
+  int channel_fd = -1;
+  std::size_t max_batch = 4;
+  std::size_t threads = 0;
+};
+
+template <class T>
+bool parse_number(std::string_view text, T least, T most, T& out) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out);
+  return error == std::errc{} && end == text.data() + text.size() && out >= least && out <= most;
+}
+
+std::optional<Arguments> parse(int count, char** values) {
+  Arguments out;
+  for (int i = 1; i + 1 < count; i += 2) {
+    const std::string_view name = values[i];
+    const std::string_view value = values[i + 1];
+    bool good = true;
+    if (name == "--device") {
+      out.device = value;
+    } else if (name == "--plan") {
+      out.plan = value;
+    } else if (name == "--listen") {
+      out.listen = value;
+    } else if (name == "--channel-fd") {
+      good = parse_number(value, 0, 1 << 20, out.channel_fd);
+    } else if (name == "--max-batch") {
+      good = parse_number<std::size_t>(value, 1, 1024, out.max_batch);
+    } else if (name == "--threads") {
+      good = parse_number<std::size_t>(value, 1, 1024, out.threads);
+    } else {
+      good = false;
+    }
+    if (!good) return std::nullopt;
+  }
+  if (count % 2 == 0 || out.device != "cpu" || out.plan.empty() ||
+      out.listen.empty() == (out.channel_fd < 0)) {
+    return std::nullopt;
+  }
+  return out;
+}
+
+// Loaded is a device that is ready, or why there is none.
+struct Loaded {
+  std::unique_ptr<device::Device> device;
+  worker::Greeting greeting;
+};
+
+host::Outcome<Loaded> load(const Arguments& arguments) {
+  auto file = host::read_plan_file(arguments.plan);
+  if (!file) return file.failure();
+  const std::size_t threads = arguments.threads != 0
+                                  ? arguments.threads
+                                  : std::max(1U, outside::process_state().processors);
+  Loaded out;
+  out.device = std::make_unique<device::CpuDevice>(
+      device::CpuDeviceOptions{.cpu = base::detect_cpu(), .threads = threads});
+  if (const Status loaded = out.device->load(file->plan, arguments.max_batch); !loaded.ok()) {
+    return Failure{loaded.error().code, loaded.error().message};
+  }
+  out.greeting.max_batch = static_cast<std::uint32_t>(arguments.max_batch);
+  out.greeting.digest = file->digest;
+  return out;
+}
+
+int fail(const Failure& failure) {
+  std::fprintf(stderr, "slalom-device: %s\n", failure.message.c_str());
+  return host::exit_code(failure.code);
+}
+
+void serve(int socket, Loaded& loaded) {
+  if (worker::send_greeting(socket, loaded.greeting).ok()) {
+    worker::serve_host(socket, *loaded.device);
+  }
+}
+
+}  // namespace
+
+int main(int count, char** values) {
+  if (count == 2 && std::string_view(values[1]) == "--help") {
+    std::fwrite(kUsage.data(), 1, kUsage.size(), stdout);
+    return 0;
+  }
+  const auto arguments = parse(count, values);
+  if (!arguments) {
+    std::fwrite(kUsage.data(), 1, kUsage.size(), stderr);
+    return 1;
+  }
+  outside::Descriptor listener;
+  if (!arguments->listen.empty()) {
+    auto made = host::listen_at(arguments->listen);
+    if (!made) return fail(made.failure());
+    listener = std::move(*made);
+  }
+  const outside::Descriptor socket(arguments->channel_fd);
+  auto loaded = load(*arguments);
+  if (!loaded) {
+    if (socket.valid()) {
+      static_cast<void>(worker::send_greeting(
+          socket.get(), {.status = static_cast<std::uint32_t>(loaded.failure().code)}));
+    }
+    return fail(loaded.failure());
+  }
+  if (socket.valid()) {
+    serve(socket.get(), *loaded);
+    return 0;
+  }
+  for (;;) {
+    const auto client = outside::wait_for_connection(listener.get(), -1);
+    if (!client) return fail({client.error().code, client.error().message});
+    serve(client->get(), *loaded);
+  }
+}
