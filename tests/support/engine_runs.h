@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "model/plan.h"
+#include "runtime/executor.h"
+#include "untrusted/host/outcome.h"
+
+// What tests that run whole processes share: inputs, results and a folder for their files.
+
+namespace slalom::testing {
+
+// Images gives images of uniformly random codes: equal for equal seeds.
+class Images final : public runtime::Source {
+ public:
+  Images(std::uint64_t count, unsigned seed) : left_(count), random_(seed) {}
+  bool next(std::span<std::uint8_t> codes) override {
+    if (left_ == 0) return false;
+    --left_;
+    for (auto& c : codes) c = static_cast<std::uint8_t>(random_());
+    return true;
+  }
+
+ private:
+  std::uint64_t left_;
+  std::mt19937 random_;
+};
+
+// Answers keeps what was released, in order, and why the rest was not.
+class Answers final : public runtime::Sink {
+ public:
+  struct Tensor {
+    model::TensorId id = 0;
+    std::vector<std::uint8_t> codes;
+    std::vector<std::int32_t> integers;
+    friend bool operator==(const Tensor&, const Tensor&) = default;
+  };
+  struct Image {
+    std::uint64_t number = 0;
+    std::vector<Tensor> outputs;
+    friend bool operator==(const Image&, const Image&) = default;
+  };
+
+  void deliver(std::uint64_t image, std::span<const runtime::OutputView> outputs) override {
+    Image out{image, {}};
+    for (const auto& o : outputs) {
+      out.outputs.push_back(
+          {o.tensor, {o.codes.begin(), o.codes.end()}, {o.integers.begin(), o.integers.end()}});
+    }
+    released.push_back(std::move(out));
+  }
+  void fail(std::uint64_t image, Error error) override { failed.emplace_back(image, error.code); }
+
+  std::vector<Image> released;
+  std::vector<std::pair<std::uint64_t, Errc>> failed;
+};
+
+// Folder is a temporary folder that goes with its owner.
+class Folder {
+ public:
+  Folder() {
+    std::string name = std::filesystem::temp_directory_path() / "slalom-test-XXXXXX";
+    path_ = mkdtemp(name.data());
+  }
+  ~Folder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+
+  [[nodiscard]] std::string file(const std::string& name) const { return path_ / name; }
+  // write makes a file of a plan and returns its path.
+  [[nodiscard]] std::string write(const std::string& name, const model::Plan& plan) const {
+    const auto bytes = model::encode_plan(plan);
+    std::ofstream(file(name), std::ios::binary)
+        .write(reinterpret_cast<const char*>(bytes.data()),
+               static_cast<std::streamsize>(bytes.size()));
+    return file(name);
+  }
+
+ private:
+  std::filesystem::path path_;
+};
+
+}  // namespace slalom::testing
