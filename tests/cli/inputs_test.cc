@@ -25,7 +25,7 @@ Errc code_of(const std::vector<InputSpec>& specs, std::optional<model::Preproces
              const std::string& name) {
   try {
     const InputSet inputs(specs, std::move(how), std::vector<std::string>{name});
-    for (std::size_t i = 0; i < inputs.count(); ++i) inputs.get(i);
+    for (std::size_t i = 0; i < inputs.count(); ++i) (void)inputs.get(i);
   } catch (const Stop& stop) {
     EXPECT_NE(std::string(stop.what()).find(name), std::string::npos) << stop.what();
     return stop.code();
