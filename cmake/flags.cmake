@@ -12,6 +12,10 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # g++ 12 reports its own AVX-512 headers as uninitialised and some inlined vector code as overflowing.
   target_compile_options(slalom_flags INTERFACE -Wno-maybe-uninitialized -Wno-uninitialized -Wno-stringop-overflow -Wno-array-bounds -Wno-restrict)
 endif()
+if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+  # Hints for g++ (GCC ivdep) mean nothing to clang, and are only hints.
+  target_compile_options(slalom_flags INTERFACE -Wno-unknown-pragmas)
+endif()
 
 # The trusted process: no exceptions, no RTTI, hardened, with the library's assertions.
 add_library(slalom_trusted_flags INTERFACE)
@@ -29,6 +33,10 @@ if(SLALOM_SANITIZE STREQUAL "address")
   add_link_options(-fsanitize=address,undefined)
 elseif(SLALOM_SANITIZE STREQUAL "thread")
   add_compile_options(-fsanitize=thread -fno-omit-frame-pointer)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    # Fences order stores to shared slots; the sanitizer does not model them and says so.
+    target_compile_options(slalom_flags INTERFACE -Wno-tsan)
+  endif()
   add_link_options(-fsanitize=thread)
 elseif(SLALOM_SANITIZE STREQUAL "fuzzer")
   add_compile_options(-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-sanitize=vptr)
