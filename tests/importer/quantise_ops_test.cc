@@ -364,6 +364,12 @@ const Case kCases[] = {
                      {image(g), g.ints({1, 2}), g.ints({6, -1}), g.ints({1, 3}), g.ints({2, 1})});
      },
      35},
+    {"SliceBackwards",
+     [](GraphMaker& g) {
+       return g.node("Slice", {image(g), g.ints({-1, 5, 1}), g.ints({-100, 0, 9}),
+                               g.ints({1, 3, 2}), g.ints({-2, -1, 3})});
+     },
+     35},
     {"SplitConcat",
      [](GraphMaker& g) {
        const auto parts = g.nodes("Split", {image(g), g.ints({2, 4})}, {{"axis", kOne}}, 2);

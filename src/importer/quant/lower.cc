@@ -125,8 +125,7 @@ TensorIndex Lowerer::append_unnamed(const Node& node, std::string_view what,
   return id;
 }
 
-void Lowerer::place_result(const Node& node, TensorIndex tensor, View view) {
-  const ValueId value = node.outputs.at(0);
+void Lowerer::place_result(ValueId value, TensorIndex tensor, View view) {
   NetTensor& target = net_.tensors[tensor];
   target.name = graph_->value(value).name;
   target.value = value;

@@ -58,8 +58,8 @@ class Lowerer {
   // append_unnamed is the same for an intermediate result that is no value of the graph.
   TensorIndex append_unnamed(const Node& node, std::string_view what,
                              std::vector<TensorIndex> inputs, NetOp op, model::Shape shape);
-  // place_result says where the value that a node computes lies in such a result.
-  void place_result(const Node& node, TensorIndex tensor, View view);
+  // place_result says where a value lies in such a result.
+  void place_result(ValueId value, TensorIndex tensor, View view);
   // alias says that a value is another view of a tensor.
   void alias(const Node& node, ValueId value, const Placed& placed);
   // add_constant makes a Constant node.

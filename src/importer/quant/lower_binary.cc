@@ -218,7 +218,7 @@ void lower_pair(Lowerer& lowerer, const Node& node, Kind kind) {
           lowerer.append_unnamed(node, "function", {placed.tensor},
                                  NetUnary{with_scalar(kind, constant->view<float>()[0], first)},
                                  lowerer.tensor_shape(placed.tensor));
-      return lowerer.place_result(node, out, placed.view);
+      return lowerer.place_result(node.outputs.at(0), out, placed.view);
     }
     if (kind != Kind::kMin && kind != Kind::kMax &&
         lower_per_channel(lowerer, node, kind, placed, *constant, first)) {
@@ -232,7 +232,7 @@ void lower_pair(Lowerer& lowerer, const Node& node, Kind kind) {
   Groups groups;
   const TensorIndex out =
       combine(lowerer, node, divides ? Kind::kMul : kind, shape, left, right, groups, "sum");
-  lowerer.place_result(node, out, contiguous_view(shape, groups));
+  lowerer.place_result(node.outputs.at(0), out, contiguous_view(shape, groups));
 }
 
 }  // namespace

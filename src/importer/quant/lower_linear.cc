@@ -243,7 +243,7 @@ void lower_conv_transpose(Lowerer& lowerer, const Node& node) {
   const std::int64_t kh = window.kernel_h;
   const std::int64_t row = in_shape.w * kh * kw * c;
   lowerer.place_result(
-      node, out,
+      node.outputs.at(0), out,
       {{}, {{c, 1}}, {{in_shape.h, row}, {kh, kw * c}}, {{in_shape.w, kh * kw * c}, {kw, c}}});
 }
 

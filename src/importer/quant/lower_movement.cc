@@ -147,32 +147,60 @@ void lower_pad(Lowerer& lowerer, const Node& node) {
   lowerer.append(node, {in}, pad, Lowerer::shape_of(lowerer.shape(result), groups), result, groups);
 }
 
-// Range is what a Slice keeps of one dimension.
+// Range is what a Slice keeps of one dimension; backwards: the last of it first.
 struct Range {
   std::size_t dim;
   std::int64_t begin, step;
+  bool backwards = false;
 };
+
+// reversed turns an axis round: a plan has no steps below 1, so each index is a slice of its own.
+TensorIndex reversed(Lowerer& lowerer, const Node& node, TensorIndex in, std::size_t axis) {
+  constexpr std::uint32_t kMostParts = 1024;
+  const model::Shape whole = lowerer.tensor_shape(in);
+  model::Shape part = whole;
+  std::uint32_t& length = axis == 0 ? part.h : (axis == 1 ? part.w : part.c);
+  const std::uint32_t count = length;
+  if (count > kMostParts)
+    fail("a step below 0 along a dimension of more than 1024 is not supported");
+  length = 1;
+  std::vector<TensorIndex> parts;
+  for (std::uint32_t i = count; i-- > 0;) {
+    NetSlice slice;
+    slice.begin[axis] = i;
+    parts.push_back(lowerer.append_unnamed(node, "part", {in}, slice, part));
+  }
+  return lowerer.append_unnamed(node, "reversed", std::move(parts),
+                                NetConcat{static_cast<std::uint8_t>(axis)}, whole);
+}
 
 void lower_ranges(Lowerer& lowerer, const Node& node, ValueId result,
                   const std::vector<Range>& ranges) {
   const Placed placed = lowerer.place_of(node.input(0));
   const Shape& from = lowerer.shape(node.input(0));
   const Shape& to = lowerer.shape(result);
+  const auto changes = [&](const Range& range) {
+    return from[range.dim] != to[range.dim] || range.backwards;
+  };
   std::vector<std::size_t> dims;
   for (const Range& range : ranges) {
-    if (from[range.dim] != to[range.dim]) dims.push_back(range.dim);
+    if (changes(range)) dims.push_back(range.dim);
   }
   if (dims.empty()) return lowerer.alias(node, result, placed);
   const Groups groups = single_axis_groups(lowerer, placed, dims);
   NetSlice slice;
   for (const Range& range : ranges) {
-    if (from[range.dim] == to[range.dim]) continue;
+    if (!changes(range)) continue;
     const std::size_t axis = axis_with(groups, range.dim);
     slice.begin[axis] = u32(range.begin, "a start");
     slice.step[axis] = u32(range.step, "a step");
   }
-  const TensorIndex in = lowerer.in_memory_order(placed, groups);
-  lowerer.append(node, {in}, slice, Lowerer::shape_of(to, groups), result, groups);
+  TensorIndex out = lowerer.append_unnamed(node, "slice", {lowerer.in_memory_order(placed, groups)},
+                                           slice, Lowerer::shape_of(to, groups));
+  for (const Range& range : ranges) {
+    if (range.backwards) out = reversed(lowerer, node, out, axis_with(groups, range.dim));
+  }
+  lowerer.place_result(result, out, contiguous_view(to, groups));
 }
 
 void lower_slice(Lowerer& lowerer, const Node& node) {
@@ -186,12 +214,14 @@ void lower_slice(Lowerer& lowerer, const Node& node) {
   for (std::size_t i = 0; i < starts.size(); ++i) {
     const std::size_t dim =
         axis_of(axes.empty() ? static_cast<std::int64_t>(i) : axes.at(i), from.size());
-    if (steps.at(i) < 1) fail("a step below 1 is not supported");
-    std::int64_t begin = starts[i] < 0 ? starts[i] + from[dim] : starts[i];
-    begin = std::clamp<std::int64_t>(begin, 0, from[dim]);
-    // The result's shape is known and says where it ends; a step over a single element is 1.
-    const bool one = lowerer.shape(node.outputs.at(0))[dim] == 1;
-    ranges.push_back({dim, begin, one ? 1 : steps[i]});
+    const std::int64_t step = steps.at(i);
+    const std::int64_t size = from[dim];
+    const std::int64_t count = lowerer.shape(node.outputs.at(0))[dim];  // says where it ends
+    std::int64_t begin = starts[i] < 0 ? starts[i] + size : starts[i];
+    begin = std::clamp<std::int64_t>(begin, 0, step < 0 ? size - 1 : size);
+    if (step < 0) begin += (count - 1) * step;  // the last element is the first in memory
+    const bool one = count == 1;                // a step over a single element is 1
+    ranges.push_back({dim, begin, one ? 1 : (step < 0 ? -step : step), step < 0 && !one});
   }
   lower_ranges(lowerer, node, node.outputs.at(0), ranges);
 }

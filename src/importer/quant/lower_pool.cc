@@ -33,21 +33,33 @@ void lower_window_pool(Lowerer& lowerer, const Node& node) {
   if (rank != 3 && rank != 4) fail("only one and two spatial dimensions are supported");
   model::Window window = window_of(node, rank - 2);
   const Groups groups = image_groups(rank);
-  const TensorIndex in = lowerer.in_memory_order(lowerer.place_of(node.input(0)), groups);
+  TensorIndex in = lowerer.in_memory_order(lowerer.place_of(node.input(0)), groups);
   const model::Shape out = Lowerer::shape_of(lowerer.shape(result), groups);
   if (!average) {
     widen_for_ceil(lowerer.tensor_shape(in), out, window);
     lowerer.append(node, {in}, NetMaxPool{window}, out, result, groups);
     return;
   }
-  // With count_include_pad all taps count, those beyond the padding that rounding up the size adds
-  // as well (so do ONNX's own tests and ONNX Runtime).
-  widen_for_ceil(lowerer.tensor_shape(in), out, window);
   const bool padded = window.pad_top + window.pad_left + window.pad_bottom + window.pad_right != 0;
   const bool count_padding = padded && node.int_or("count_include_pad", 0) != 0;
-  lowerer.append(node, {in},
-                 NetAveragePool{.window = window, .count_padding = count_padding, .post = {}}, out,
-                 result, groups);
+  model::Window widened = window;
+  widen_for_ceil(lowerer.tensor_shape(in), out, widened);
+  if (count_padding && widened != window) {
+    // The file's padding counts, what rounding up the size adds does not: pad first, then pool.
+    NetPad pad{.before = {window.pad_top, window.pad_left, 0},
+               .after = {window.pad_bottom, window.pad_right, 0},
+               .value = 0.0};
+    model::Shape shape = lowerer.tensor_shape(in);
+    shape.h += window.pad_top + window.pad_bottom;
+    shape.w += window.pad_left + window.pad_right;
+    in = lowerer.append_unnamed(node, "padded", {in}, pad, shape);
+    widened.pad_top = widened.pad_left = 0;
+    widened.pad_bottom -= window.pad_bottom;
+    widened.pad_right -= window.pad_right;
+  }
+  const bool counts = count_padding && widened == window;
+  lowerer.append(node, {in}, NetAveragePool{.window = widened, .count_padding = counts, .post = {}},
+                 out, result, groups);
 }
 
 // reduce_over pools a value over some of its dimensions, all of them at once.
@@ -96,7 +108,7 @@ void reduce_over(Lowerer& lowerer, const Node& node, const std::vector<bool>& re
     }
     view = std::move(without);
   }
-  lowerer.place_result(node, tensor, std::move(view));
+  lowerer.place_result(node.outputs.at(0), tensor, std::move(view));
 }
 
 void lower_reduce_mean(Lowerer& lowerer, const Node& node) {

@@ -76,7 +76,7 @@ void lower_prelu(Lowerer& lowerer, const Node& node) {
     const TensorIndex out =
         lowerer.append_unnamed(node, "slope", {placed.tensor}, NetUnary{leaky(slopes[0])},
                                lowerer.tensor_shape(placed.tensor));
-    return lowerer.place_result(node, out, placed.view);
+    return lowerer.place_result(node.outputs.at(0), out, placed.view);
   }
   const Shape& shape = lowerer.shape(result);
   const std::size_t rank = shape.size();
@@ -112,7 +112,7 @@ bool lower_unary(Lowerer& lowerer, const Node& node) {
   const TensorIndex out =
       lowerer.append_unnamed(node, "function", {placed.tensor}, NetUnary{std::move(*unary)},
                              lowerer.tensor_shape(placed.tensor));
-  lowerer.place_result(node, out, placed.view);
+  lowerer.place_result(node.outputs.at(0), out, placed.view);
   return true;
 }
 
