@@ -143,7 +143,8 @@ def lie():
     """A device that changes one bit of one answer."""
     with tempfile.TemporaryDirectory() as folder:
         socket = pathlib.Path(folder) / "liar.sock"
-        liar = subprocess.Popen([BIN / "slalom-liar", "--listen", socket, "--lie", "bit"],
+        liar = subprocess.Popen([BIN / "slalom-liar", "--plan", PLAN, "--listen", socket,
+                                 "--lie", "bit"],
                                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         try:
             for _ in range(100):

@@ -206,7 +206,7 @@ class Commands(unittest.TestCase):
 
     def test_device_by_hand(self):
         socket = self.at / "worker.sock"
-        worker = subprocess.Popen([BIN / "slalom", "device", "--listen", socket],
+        worker = subprocess.Popen([BIN / "slalom", "device", self.plan, "--listen", socket],
                                   stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
         try:
             self.wait_for(socket)
@@ -227,6 +227,33 @@ class Commands(unittest.TestCase):
     def test_pads_for_nobody(self):
         self.expect(slalom("pads", "--attach", self.at / "no.sock", "--count", 1), UNAVAILABLE,
                     "no.sock")
+
+    def test_pads_for_a_running_process_that_waits_for_them(self):
+        socket = self.at / "pads.sock"
+        waiting = subprocess.Popen(
+            [BIN / "slalom", "run", self.plan, "--input", "random:3", "--privacy", "pads", "--pads", "0",
+             "--when-dry", "wait", "--listen", socket, "--json"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            self.wait_for(socket)
+            filled = slalom("pads", "--attach", socket, "--count", 3)
+            self.assertEqual(filled.returncode, DONE, filled.stderr)
+            self.assertIn("making 3 more", filled.stdout)
+            out, _ = waiting.communicate(timeout=60)
+        finally:
+            waiting.kill()
+            waiting.communicate()
+        self.assertEqual(waiting.returncode, DONE)
+        self.assertEqual(json.loads(out)["pads"], {"used": 3, "inline": 0})
+        self.assertFalse(socket.exists())
+
+    def test_when_dry_fail_refuses_and_sends_nothing(self):
+        done = slalom("run", self.plan, "--input", "random:2", "--privacy", "pads", "--pads", "1",
+                      "--when-dry", "fail", "--json", "--micro-batch", "1")
+        self.assertEqual(done.returncode, UNAVAILABLE, done.stderr)
+        out = json.loads(done.stdout)
+        self.assertIsNotNone(out["outputs"][0])
+        self.assertIsNone(out["outputs"][1])
 
     def wait_for(self, path):
         for _ in range(200):
