@@ -277,23 +277,34 @@ IntegerLinear take_fixed(const NetLinear& linear, const LinearContext& context) 
   return result;
 }
 
-// loss_in is the largest share of weight scale that a channel gives up in a field.
-double loss_in(std::optional<field::Field> f, std::int64_t bound) {
-  const double factor = static_cast<double>(limit_of(f)) / static_cast<double>(bound);
-  return factor >= 1.0 ? 0.0 : 1.0 - factor;
+// full_bound is the largest |Y| of a layer before anything is given up.
+std::int64_t full_bound(const NetLinear& linear, const LinearContext& context) {
+  const RealLayer layer = real_layer(linear);
+  const model::Conv& conv = layer.stages.back().conv;
+  const std::size_t terms = conv.terms();
+  std::vector<std::int8_t> rounded(terms);
+  std::int64_t largest = 0;
+  for (std::size_t o = 0; o < conv.out.c; ++o) {
+    const std::span<const float> row(layer.weights.data() + o * terms, terms);
+    round_weights(row, starting_scale(row, layer.bias[o], context.in, 1.0), rounded);
+    largest = std::max(largest, bound_of(rounded, layer.terms, o).magnitude);
+  }
+  return largest;
 }
 
 }  // namespace
 
 std::optional<field::Field> wanted_field(const NetLinear& linear, const LinearContext& context) {
   const bool fixed = linear.fixed.has_value();
-  // Bounds at full scale decide; the loss is what a channel gives up to come down to the limit.
-  const IntegerLinear full =
-      fixed ? take_fixed(linear, context) : round_layer(linear, {context.in, {}}, kAccumulator - 1);
-  const double allowed_p24 = fixed ? 0.0 : kMaxLossP24;
-  const double allowed_p31 = fixed ? 0.0 : kMaxLossP31;
-  if (loss_in(field::Field::kP24, full.bound) <= allowed_p24) return field::Field::kP24;
-  if (loss_in(field::Field::kP31, full.bound) <= allowed_p31) return field::Field::kP31;
+  const std::int64_t bound =
+      fixed ? take_fixed(linear, context).bound : full_bound(linear, context);
+  // The share of weight scale that the largest channel gives up to come down to the limit.
+  const auto fits = [&](field::Field f, double allowed_loss) {
+    const double kept = static_cast<double>(limit_of(f)) / static_cast<double>(bound);
+    return kept >= 1.0 - (fixed ? 0.0 : allowed_loss);
+  };
+  if (fits(field::Field::kP24, kMaxLossP24)) return field::Field::kP24;
+  if (fits(field::Field::kP31, kMaxLossP31)) return field::Field::kP31;
   return std::nullopt;
 }
 
