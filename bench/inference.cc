@@ -9,8 +9,10 @@
 // border. "local" is the honest alternative: the same network wholly inside, in int8.
 
 #include <benchmark/benchmark.h>
+#include <immintrin.h>
+#include <time.h>
 
-#include <chrono>
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -29,9 +31,16 @@
 namespace slalom::bench {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using model::Integrity;
 using model::Privacy;
+
+// seconds_now is the wall clock, or, for one thread, the processor time of this process, which
+// other programs on the machine disturb less.
+double seconds_now(bool processor) {
+  timespec now{};
+  clock_gettime(processor ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &now);
+  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
+}
 
 constexpr std::size_t kThreadsOfSetup = 2;
 
@@ -50,6 +59,7 @@ class RecordingPort final : public channel::Port {
     queue_.reserve(4096);
   }
   double copy_seconds = 0;
+  bool processor_time = false;
 
   Result<channel::Slot> allocate(std::size_t bytes) override {
     const std::size_t at =
@@ -73,13 +83,12 @@ class RecordingPort final : public channel::Port {
       queue_.clear();
       next_ = 0;
     }
-    const auto start = Clock::now();
+    const double start = seconds_now(processor_time);
     const auto& answer = answers_.at(request.layer);
     for (std::uint32_t b = 0; b < request.batch; ++b) {
-      std::memcpy(memory_.data() + request.output_offset + b * answer.size(), answer.data(),
-                  answer.size());
+      deliver(memory_.data() + request.output_offset + b * answer.size(), answer);
     }
-    copy_seconds += std::chrono::duration<double>(Clock::now() - start).count();
+    copy_seconds += seconds_now(processor_time) - start;
     in_ += request.output_bytes;
     return std::optional(channel::Completion{request.sequence, true, 0});
   }
@@ -91,6 +100,20 @@ class RecordingPort final : public channel::Port {
   std::uint64_t bytes_in() const noexcept override { return in_; }
 
  private:
+  // deliver writes past the caches, as a device does, and leaves no dirty lines to be paid for
+  // later.
+  static void deliver(std::byte* to, const std::vector<std::byte>& answer) {
+    std::size_t at = 0;
+    for (; at < answer.size() && reinterpret_cast<std::uintptr_t>(to + at) % 16 != 0; ++at) {
+      to[at] = answer[at];
+    }
+    for (; at + 16 <= answer.size(); at += 16) {
+      _mm_stream_si128(reinterpret_cast<__m128i*>(to + at),
+                       _mm_loadu_si128(reinterpret_cast<const __m128i*>(answer.data() + at)));
+    }
+    for (; at < answer.size(); ++at) to[at] = answer[at];
+    _mm_sfence();
+  }
   void record(const channel::Request& request) {
     std::vector<std::byte> output(request.output_bytes);
     device::Job job;
@@ -119,7 +142,7 @@ class RecordingPort final : public channel::Port {
 // RepeatingPads gives every image the same pads. Factors are sealed once and opened each time.
 class RepeatingPads final : public vault::Pads {
  public:
-  RepeatingPads(const model::Plan& plan, std::size_t batch)
+  explicit RepeatingPads(const model::Plan& plan)
       : kernels_(field::choose_kernels(base::detect_cpu())) {
     key_.fill(std::byte{7});
     base::ThreadPool pool(kThreadsOfSetup);
@@ -128,7 +151,6 @@ class RepeatingPads final : public vault::Pads {
       if (layer == nullptr || !layer->field) continue;
       seal(*layer, n, plan.nodes[n].inputs[0], pool);
     }
-    (void)batch;
   }
   Result<vault::PadTicket> take() override { return vault::PadTicket{1, true, 0}; }
   Status pad_key(const vault::PadTicket& /*ticket*/, model::TensorId tensor,
@@ -290,9 +312,9 @@ void inference(benchmark::State& state, const std::string& name, const Mode& mod
   if (!mode.local) {
     port = std::make_unique<RecordingPort>(
         net.plan, runtime::port_bytes(*net.plan, placement, options) + 8192, micro_batch);
+    port->processor_time = threads == 1;
     ports.push_back(port.get());
-    if (mode.privacy != Privacy::kOff)
-      pads = std::make_unique<RepeatingPads>(*net.plan, micro_batch);
+    if (mode.privacy != Privacy::kOff) pads = std::make_unique<RepeatingPads>(*net.plan);
   }
   auto executor = runtime::Executor::create(*net.plan, placement, options, ports, pads.get());
   if (!executor) stop(executor.error().message);
@@ -304,20 +326,23 @@ void inference(benchmark::State& state, const std::string& name, const Mode& mod
   };
   run();  // records, warms, and checks the result
   const double pads_before = (*executor)->stats().pad_s;
+  double best = 1e9;
   for (auto _ : state) {
     if (port) port->copy_seconds = 0;
-    const auto start = Clock::now();
+    const double start = seconds_now(threads == 1);
     run();
-    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-    state.SetIterationTime(seconds - (port ? port->copy_seconds : 0));
+    const double seconds = seconds_now(threads == 1) - start - (port ? port->copy_seconds : 0);
+    state.SetIterationTime(seconds);
+    best = std::min(best, seconds);
   }
   const double count = static_cast<double>(state.iterations()) * static_cast<double>(images);
   state.counters["images/s"] = benchmark::Counter(count, benchmark::Counter::kIsRate);
   if (mode.local) return;
-  state.counters["ns/word"] = benchmark::Counter(
-      count * net.answer_words * 1e-9, benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
-  state.counters["pad_ns/word"] =
-      ((*executor)->stats().pad_s - pads_before) * 1e9 / (count * net.answer_words);
+  const double words = count * net.answer_words;
+  state.counters["ns/word"] =
+      benchmark::Counter(words * 1e-9, benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
+  state.counters["best_ns/word"] = best * 1e9 / (net.answer_words * static_cast<double>(images));
+  state.counters["pad_ns/word"] = ((*executor)->stats().pad_s - pads_before) * 1e9 / words;
 }
 
 void register_all() {

@@ -92,6 +92,43 @@ std::size_t Pass::largest_tile(const Step& step, const Cut& cut, const Part& par
   return std::max(part.at(units, step.units), part.total - part.at(step.units - units, step.units));
 }
 
+// place_passing gives every passing tensor room for a tile of each image, step by step in the same
+// memory, and returns its size.
+std::size_t Pass::place_passing() {
+  const Program& program = parts_.program;
+  rooms_.resize(parts_.plan.tensors.size());
+  std::size_t most = 0;
+  for (std::size_t i = 0; i < cuts_.size(); ++i) {
+    const Step& step = program.steps[i];
+    std::size_t used = 0;
+    const auto add = [&](std::uint32_t node) {
+      const model::TensorId id = parts_.plan.nodes[node].output;
+      const Passing& passing = program.passing[id];
+      if (!passing.passing) return;
+      const std::size_t bytes = base::round_up(largest_tile(step, cuts_[i], passing.elements) *
+                                                   element_bytes(parts_.plan.tensors[id].dtype),
+                                               64);
+      rooms_[id] = {used, bytes};
+      used += bytes * parts_.micro_batch;
+    };
+    if (step.kind != StepKind::kInput) add(step.head.index);
+    for (const Part& part : step.tail) add(part.index);
+    most = std::max(most, used);
+  }
+  return most;
+}
+
+std::byte* Pass::place(const Tile& tile, model::TensorId id, std::size_t image) const {
+  const Passing& passing = parts_.program.passing[id];
+  if (!passing.passing) return tensor(tile.lane, id, image);
+  const Room& room = rooms_[parts_.program.root[id]];
+  const std::size_t first =
+      tile.begin(passing.elements) * element_bytes(parts_.plan.tensors[id].dtype);
+  // An address before the room: counted in integers, never dereferenced.
+  const auto start = reinterpret_cast<std::uintptr_t>(tile.worker.passing.data());
+  return reinterpret_cast<std::byte*>(start + room.offset + image * room.image_bytes - first);
+}
+
 Status Pass::prepare_workers() {
   std::size_t pad_words = 0;
   std::size_t window_words = 0;
@@ -120,13 +157,15 @@ Status Pass::prepare_workers() {
   }
   if (parts_.pads == nullptr) pad_words = window_words = sends = 0;
   const std::size_t images = parts_.micro_batch;
+  const std::size_t passing = place_passing();
   using base::SecretArena;
   const std::size_t bytes =
-      parts_.pool.size() * (images * SecretArena::bytes_for<std::uint32_t>(window_words) +
-                            SecretArena::bytes_for<std::uint32_t>(pad_words) +
-                            SecretArena::bytes_for<std::byte>(scratch) +
-                            SecretArena::bytes_for<field::OutputSum>(images) +
-                            SecretArena::bytes_for<field::Residues>(links * images)) +
+      parts_.pool.size() *
+          (images * SecretArena::bytes_for<std::uint32_t>(window_words) +
+           SecretArena::bytes_for<std::uint32_t>(pad_words) +
+           SecretArena::bytes_for<std::byte>(scratch) + SecretArena::bytes_for<std::byte>(passing) +
+           SecretArena::bytes_for<field::OutputSum>(images) +
+           SecretArena::bytes_for<field::Residues>(links * images)) +
       SecretArena::bytes_for<std::byte>(sends * images * sizeof(field::PadStream));
   auto memory = SecretArena::create(bytes, base::Lock::kWhereAllowed);
   if (!memory) return memory.error();
@@ -139,6 +178,7 @@ Status Pass::prepare_workers() {
     }
     worker.pad = memory_.take<std::uint32_t>(pad_words);
     worker.scratch = memory_.take<std::byte>(scratch);
+    worker.passing = memory_.take<std::byte>(passing);
     worker.outputs = memory_.take<field::OutputSum>(images);
     worker.inputs = memory_.take<field::Residues>(links * images);
   }
@@ -174,8 +214,8 @@ void Pass::compute_whole(Lane& lane, const Step& step) noexcept {
   const std::size_t tasks = base::div_up(op.units(), op.grain());
   parts_.pool.parallel_for(tasks, [&](std::size_t task, std::size_t worker) {
     const std::size_t first = task * op.grain();
-    run_operator(lane, step.head.index, first, std::min(first + op.grain(), op.units()),
-                 workers_[worker]);
+    run_operator({lane, step, workers_[worker]}, step.head.index, first,
+                 std::min(first + op.grain(), op.units()));
   });
 }
 
@@ -238,7 +278,7 @@ Status Pass::run_tiles(Lane& lane, const Step& step, const Cut& cut) {
     const std::size_t end = std::min((task + 1) * cut.task_units, step.units);
     for (std::size_t u = task * cut.task_units; u < end; u += cut.tile_units) {
       if (failed.load(std::memory_order_relaxed) != 0) return;
-      const Status done = run_tile(lane, step, {u, std::min(u + cut.tile_units, end)}, worker);
+      const Status done = run_tile({lane, step, worker, u, std::min(u + cut.tile_units, end)});
       if (!done.ok()) {
         message.store(done.error().message);
         failed.store(static_cast<std::uint32_t>(done.error().code));
@@ -251,53 +291,52 @@ Status Pass::run_tiles(Lane& lane, const Step& step, const Cut& cut) {
   return {};
 }
 
-Status Pass::run_tile(const Lane& lane, const Step& step, Tile tile, Worker& worker) {
+Status Pass::run_tile(const Tile& tile) {
+  const Step& step = tile.step;
   if (step.kind == StepKind::kRemoteLinear) {
-    SLALOM_TRY(consume(lane, step, tile, worker));
+    SLALOM_TRY(consume(tile));
   } else if (step.kind == StepKind::kOperator && !step.whole) {
-    run_operator(lane, step.head.index, step.head.at(tile.first, step.units),
-                 step.head.at(tile.last, step.units), worker);
+    run_operator(tile, step.head.index, tile.begin(step.head), tile.end(step.head));
   }
   for (const Part& part : step.tail) {
-    run_operator(lane, part.index, part.at(tile.first, step.units), part.at(tile.last, step.units),
-                 worker);
+    run_operator(tile, part.index, tile.begin(part), tile.end(part));
   }
-  send(lane, step, tile, worker);
+  send(tile);
   return {};
 }
 
-Status Pass::consume(const Lane& lane, const Step& step, Tile tile, Worker& worker) {
-  const Link& link = parts_.program.links[step.link];
-  const std::size_t first = step.head.at(tile.first, step.units);
-  const std::size_t last = step.head.at(tile.last, step.units);
+Status Pass::consume(const Tile& tile) {
+  const Lane& lane = tile.lane;
+  const Link& link = parts_.program.links[tile.step.link];
+  const std::size_t first = tile.begin(tile.step.head);
+  const std::size_t last = tile.end(tile.step.head);
+  const std::size_t first_word = first * link.channels;
   const model::TensorId id = parts_.plan.nodes[link.node].output;
   const bool wide = parts_.plan.tensors[id].dtype == model::Dtype::kI32;
   const std::byte* answer = lane.slots[lane.port].memory.data() + link.slot_offset;
-  const field::Epilogue epilogue = tables_[step.link]->requantising();
+  const field::Epilogue epilogue = tables_[tile.step.link]->requantising();
   for (std::size_t b = 0; b < lane.images; ++b) {
-    field::OutputTile words{.field = link.field,
-                            .positions = last - first,
-                            .channels = link.channels,
-                            .words = answer + b * link.image_bytes +
-                                     first * link.channels * field::word_bytes(link.field),
-                            .u = nullptr};
+    field::OutputTile words{
+        .field = link.field,
+        .positions = last - first,
+        .channels = link.channels,
+        .words = answer + b * link.image_bytes + first_word * field::word_bytes(link.field),
+        .u = nullptr};
     if (parts_.pads != nullptr) {
-      auto u =
-          factors(lane, link, b, first * link.channels, last * link.channels, worker.windows[b]);
+      auto u = factors(lane, link, b, first_word, last * link.channels, tile.worker.windows[b]);
       if (!u) return u.error();
       words.u = *u;
     }
     const field::OutputChallenge challenge =
-        parts_.checks.output(lane.set.get(), step.link, b).from(first);
-    std::byte* dst = tensor(lane, id, b);
+        parts_.checks.output(lane.set.get(), tile.step.link, b).from(first);
+    field::OutputSum& sum = tile.worker.outputs[b];
+    std::byte* dst = place(tile, id, b);
     if (wide) {
       parts_.kernels.consume_integers(words, challenge, epilogue,
-                                      reinterpret_cast<std::int32_t*>(dst) + first * link.channels,
-                                      worker.outputs[b]);
+                                      reinterpret_cast<std::int32_t*>(dst) + first_word, sum);
     } else {
       parts_.kernels.consume_codes(words, challenge, epilogue,
-                                   reinterpret_cast<std::uint8_t*>(dst) + first * link.channels,
-                                   worker.outputs[b]);
+                                   reinterpret_cast<std::uint8_t*>(dst) + first_word, sum);
     }
   }
   return {};
@@ -327,32 +366,36 @@ Result<const std::uint32_t*> Pass::factors(const Lane& lane, const Link& link, s
   return const_cast<const std::uint32_t*>(window.words.data()) + (first - window.first);
 }
 
-void Pass::run_operator(const Lane& lane, std::uint32_t node_index, std::size_t first,
-                        std::size_t last, Worker& worker) const noexcept {
+void Pass::run_operator(const Tile& tile, std::uint32_t node_index, std::size_t first,
+                        std::size_t last) const noexcept {
   const model::Node& node = parts_.plan.nodes[node_index];
   std::array<const std::uint8_t*, kMaxOperands> operands;
-  for (std::size_t b = 0; b < lane.images; ++b) {
+  for (std::size_t b = 0; b < tile.lane.images; ++b) {
     for (std::size_t i = 0; i < node.inputs.size(); ++i) {
-      operands[i] = codes(lane, node.inputs[i], b);
+      operands[i] = reinterpret_cast<const std::uint8_t*>(place(tile, node.inputs[i], b));
     }
     parts_.operators[node_index]->run({operands.data(), node.inputs.size()},
-                                      tensor(lane, node.output, b), first, last, worker.scratch);
+                                      place(tile, node.output, b), first, last,
+                                      tile.worker.scratch);
   }
 }
 
-void Pass::send(const Lane& lane, const Step& step, Tile tile, Worker& worker) noexcept {
+void Pass::send(const Tile& tile) noexcept {
+  const Lane& lane = tile.lane;
   std::array<const std::uint8_t*, kMaxImages> x;
   std::size_t row = 0;
-  for (std::size_t s = 0; s < step.sends.size(); ++s) {
-    const Part& part = step.sends[s];
+  for (std::size_t s = 0; s < tile.step.sends.size(); ++s) {
+    const Part& part = tile.step.sends[s];
     const Upload& upload = parts_.program.uploads[part.index];
-    const std::size_t first = part.at(tile.first, step.units);
-    const std::size_t n = part.at(tile.last, step.units) - first;
-    for (std::size_t b = 0; b < lane.images; ++b) x[b] = codes(lane, upload.tensor, b) + first;
+    const std::size_t first = tile.begin(part);
+    const std::size_t n = tile.end(part) - first;
+    for (std::size_t b = 0; b < lane.images; ++b) {
+      x[b] = reinterpret_cast<const std::uint8_t*>(place(tile, upload.tensor, b)) + first;
+    }
     for (const std::uint32_t link : upload.links) {
       if (parts_.checks.input_side_first()) {
         parts_.kernels.check_input(lane.set->layers()[link].input, first, n, x.data(), lane.images,
-                                   &worker.inputs[row * parts_.micro_batch]);
+                                   &tile.worker.inputs[row * parts_.micro_batch]);
       }
       ++row;
     }
@@ -360,7 +403,7 @@ void Pass::send(const Lane& lane, const Step& step, Tile tile, Worker& worker) n
       std::byte* dst =
           lane.slots[lane.port].memory.data() + upload.slot_offset + b * upload.image_bytes;
       if (parts_.pads != nullptr) {
-        mask(upload, streams()[s * lane.images + b], x[b], first, n, dst, worker);
+        mask(upload, streams()[s * lane.images + b], x[b], first, n, dst, tile.worker);
       } else {
         parts_.kernels.send_codes(x[b], n, dst + first);
       }

@@ -79,6 +79,7 @@ class Pass {
     std::vector<Window> windows;  // by image
     std::span<std::uint32_t> pad;
     std::span<std::byte> scratch;
+    std::span<std::byte> passing;         // tiles of the tensors that pass through a step
     std::span<field::OutputSum> outputs;  // by image
     std::span<field::Residues> inputs;    // by link of the step's uploads, then image
   };
@@ -87,12 +88,24 @@ class Pass {
     std::size_t tile_units = 1;
     std::size_t task_units = 1;
   };
+  // Tile is what one call of run_tile works on: units [first, last) of a step.
   struct Tile {
-    std::size_t first = 0, last = 0;  // units of the step
+    const Lane& lane;
+    const Step& step;
+    Worker& worker;
+    std::size_t first = 0, last = 0;
+
+    [[nodiscard]] std::size_t begin(const Part& part) const noexcept {
+      return part.at(first, step.units);
+    }
+    [[nodiscard]] std::size_t end(const Part& part) const noexcept {
+      return part.at(last, step.units);
+    }
   };
 
   explicit Pass(const Parts& parts) : parts_(parts) {}
   Status prepare_layers();
+  std::size_t place_passing();
   Status prepare_workers();
   void prepare_cuts();
   [[nodiscard]] std::size_t largest_tile(const Step& step, const Cut& cut,
@@ -103,14 +116,17 @@ class Pass {
   Status run_tiles(Lane& lane, const Step& step, const Cut& cut);
   [[nodiscard]] Status open_pads(const Lane& lane, const Step& step);
   void close_pads() noexcept;
-  [[nodiscard]] Status run_tile(const Lane& lane, const Step& step, Tile tile, Worker& worker);
-  [[nodiscard]] Status consume(const Lane& lane, const Step& step, Tile tile, Worker& worker);
-  void run_operator(const Lane& lane, std::uint32_t node, std::size_t first, std::size_t last,
-                    Worker& worker) const noexcept;
+  [[nodiscard]] Status run_tile(const Tile& tile);
+  [[nodiscard]] Status consume(const Tile& tile);
+  void run_operator(const Tile& tile, std::uint32_t node, std::size_t first,
+                    std::size_t last) const noexcept;
+  // place is where element 0 of one image's tensor is or would be: only the tile's elements of a
+  // passing tensor exist.
+  [[nodiscard]] std::byte* place(const Tile& tile, model::TensorId id, std::size_t image) const;
   [[nodiscard]] field::PadStream* streams() noexcept {
     return reinterpret_cast<field::PadStream*>(stream_memory_.data());
   }
-  void send(const Lane& lane, const Step& step, Tile tile, Worker& worker) noexcept;
+  void send(const Tile& tile) noexcept;
   [[nodiscard]] Result<const std::uint32_t*> factors(const Lane& lane, const Link& link,
                                                      std::size_t image, std::size_t first,
                                                      std::size_t last, Window& window);
@@ -122,6 +138,11 @@ class Pass {
   std::vector<std::unique_ptr<linear::Engine>> engines_;      // by node; local layers
   std::vector<std::optional<field::EpilogueTables>> tables_;  // by link
   std::vector<Cut> cuts_;                                     // by step
+  struct Room {  // of a passing tensor in Worker::passing
+    std::size_t offset = 0;
+    std::size_t image_bytes = 0;
+  };
+  std::vector<Room> rooms_;  // by tensor
   base::SecretArena memory_;
   std::vector<Worker> workers_;
   std::span<std::byte>

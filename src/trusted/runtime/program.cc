@@ -25,6 +25,7 @@ class Compiler {
     order_nodes();
     make_steps();
     make_links();
+    find_passing();
     place_tensors();
     place_slots();
     return std::move(program_);
@@ -219,6 +220,39 @@ class Compiler {
     step.sends.push_back(send);
   }
 
+  // A tensor passes if every reader is an operator in the tail of the step that makes it, or a
+  // remote layer, whose upload is part of that step, and nobody needs it afterwards.
+  void find_passing() {
+    program_.passing.resize(plan_.tensors.size());
+    for (std::uint32_t i = 1; i < program_.steps.size(); ++i) {
+      const Step& step = program_.steps[i];
+      if (!step.whole) start_passing(step.head.index, step.unit_elements);
+      for (const Part& part : step.tail) {
+        const std::size_t out = elements(plan_.nodes[part.index].output);
+        start_passing(part.index, part.per_unit * (out / part.total));
+      }
+    }
+    for (const model::Output& output : plan_.outputs) stay(output.tensor);
+    for (std::uint32_t i = 1; i < program_.steps.size(); ++i) {
+      const Step& step = program_.steps[i];
+      for (const Part& part : step.tail) {
+        for (const model::TensorId in : plan_.nodes[part.index].inputs) {
+          if (made(in) != i) stay(in);
+        }
+      }
+      if (step.kind == StepKind::kRemoteLinear && !options_.keep_inputs) continue;
+      for (const model::TensorId in : plan_.nodes[step.head.index].inputs) stay(in);
+    }
+    for (model::TensorId t = 0; t < plan_.tensors.size(); ++t) {
+      program_.passing[t] = program_.passing[root(t)];
+    }
+  }
+  void start_passing(std::uint32_t node, std::size_t per_unit) {
+    const model::TensorId t = plan_.nodes[node].output;
+    program_.passing[t] = {true, {t, per_unit, elements(t)}};
+  }
+  void stay(model::TensorId t) { program_.passing[root(t)].passing = false; }
+
   [[nodiscard]] std::uint32_t end() const {
     return static_cast<std::uint32_t>(program_.steps.size());
   }
@@ -230,7 +264,7 @@ class Compiler {
       l.last = std::max(l.last, until);
     };
     for (model::TensorId t = 0; t < plan_.tensors.size(); ++t) {
-      if (root(t) != t) continue;
+      if (root(t) != t || program_.passing[t].passing) continue;
       life[t].bytes = options_.micro_batch * elements(t) * element_bytes(plan_.tensors[t].dtype);
       life[t].first = life[t].last = made_[t];
     }

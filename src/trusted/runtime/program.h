@@ -67,6 +67,13 @@ struct Step {
   std::vector<Part> sends;  // index: the upload; in elements
 };
 
+// Passing says that a tensor is made and used up within the tiles of one step: it has no place in
+// the arena, only a tile of it exists at a time, in a thread's own memory.
+struct Passing {
+  bool passing = false;
+  Part elements;  // of that step; index: the tensor
+};
+
 // Program is a plan compiled for one placement: the order of steps and the place of every byte. It
 // is fixed at load; a micro-batch walks through it. The first step is kInput.
 struct Program {
@@ -75,6 +82,7 @@ struct Program {
   std::vector<Link> links;
   std::vector<model::TensorId> root;      // by tensor: whose memory it uses (Reshape shares)
   std::vector<std::size_t> arena_offset;  // by tensor, for micro_batch images one after another
+  std::vector<Passing> passing;           // by tensor; of a tensor's root
   std::size_t arena_bytes = 0;            // of one micro-batch
   std::size_t slot_bytes = 0;             // of one micro-batch in a port's data area
 };
