@@ -47,7 +47,8 @@ void check_graph(const importer::Graph& graph) {
 bool small(const importer::Graph& graph) {
   if (graph.nodes.size() > 20) return false;
   for (const auto& value : graph.values) {
-    if (importer::element_count(value.shape) > 2000) return false;
+    const std::int64_t count = importer::element_count(value.shape);
+    if (count < 0 || count > 2000) return false;
   }
   for (const auto& node : graph.nodes) {
     for (const auto& [name, attribute] : node.attributes) {

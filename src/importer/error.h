@@ -2,8 +2,7 @@
 // The error type of the importer. An import fails with one sentence for a person, who needs to
 // know which node of which network is to blame; slalom::Error carries no text of its own, so the
 // importer has a type with owned strings.
-#ifndef SLALOM_SRC_IMPORTER_ERROR_H_
-#define SLALOM_SRC_IMPORTER_ERROR_H_
+#pragma once
 
 #include <cstdint>
 #include <string>
@@ -47,5 +46,3 @@ class [[nodiscard]] ImportResult {
 };
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_ERROR_H_

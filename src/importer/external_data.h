@@ -2,8 +2,7 @@
 // Files that a network names: tensors may lie outside of the ONNX file ("External Data" in
 // https://github.com/onnx/onnx/blob/main/docs/ExternalData.md). The names come from an untrusted
 // file, so they may lead nowhere but below the folder of the network.
-#ifndef SLALOM_SRC_IMPORTER_EXTERNAL_DATA_H_
-#define SLALOM_SRC_IMPORTER_EXTERNAL_DATA_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -32,5 +31,3 @@ std::vector<std::byte> read_external(const std::string& folder, const ExternalRa
 std::vector<std::byte> read_file(const std::string& path, std::int64_t max_bytes);
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_EXTERNAL_DATA_H_

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // fold turns the graph of a file into the graph that the quantiser works on: all types and shapes
 // known, all shape arithmetic done, fewer kinds of node.
-#ifndef SLALOM_SRC_IMPORTER_FOLD_H_
-#define SLALOM_SRC_IMPORTER_FOLD_H_
+#pragma once
 
 #include <cstdint>
 #include <map>
@@ -47,5 +46,3 @@ struct FoldOptions {
 ImportResult<Graph> fold(Graph graph, const FoldOptions& options = {});
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_FOLD_H_

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <cmath>
 #include <optional>
 #include <string>
@@ -67,34 +68,6 @@ ChannelAffine affine_of(const std::string& op, bool constant_first, double value
   return {.scale = 1.0 / value, .shift = 0.0};  // Div
 }
 
-// Step is a node that scales and shifts the channels of one of its inputs.
-struct Step {
-  ValueId input;
-  Affine affine;
-};
-
-std::optional<Step> step_of(const Graph& graph, const Node& node) {
-  if (node.op == "BatchNormalization") {
-    return Step{.input = node.inputs[0], .affine = batch_norm_affine(graph, node)};
-  }
-  if (node.op != "Add" && node.op != "Sub" && node.op != "Mul" && node.op != "Div") {
-    return std::nullopt;
-  }
-  for (const std::size_t side : {1U, 0U}) {
-    if (side == 0 && node.op == "Div") continue;
-    const ValueId x = node.inputs[1 - side];
-    const auto values = channel_constant(graph, node.inputs[side], graph.value(x).shape);
-    if (!values) continue;
-    Step step{.input = x, .affine = {}};
-    for (const double value : *values) {
-      step.affine.push_back(affine_of(node.op, side == 0, value));
-      if (!std::isfinite(step.affine.back().scale)) return std::nullopt;
-    }
-    return step;
-  }
-  return std::nullopt;
-}
-
 // --- Folding into a linear layer ------------------------------------------------------------
 
 // channel_of returns which output channel element i of the weights belongs to.
@@ -152,6 +125,12 @@ bool can_absorb(Editor& editor, std::size_t i, ValueId id) {
   if (node.op != "Conv" && node.op != "ConvTranspose") return false;
   return float_constant(graph, node.inputs[1]) != nullptr &&
          (node.input(2) == kNoValue || float_constant(graph, node.inputs[2]) != nullptr);
+}
+
+// absorbing_layer returns the linear layer that makes a value and can take a step in, or kNoNode.
+std::size_t absorbing_layer(Editor& editor, ValueId id) {
+  const std::size_t linear = editor.producer_index(id);
+  return linear != kNoNode && can_absorb(editor, linear, id) ? linear : kNoNode;
 }
 
 void absorb_step(Editor& editor, std::size_t linear, std::size_t step_index, const Affine& affine) {
@@ -227,6 +206,44 @@ void batch_norm_to_mul_add(Editor& editor, std::size_t i, const Affine& affine, 
   editor.insert_after(i, std::move(add));
 }
 
+void fold_batch_norm(Editor& editor, std::size_t i) {
+  const Graph& graph = editor.graph();
+  const ValueId x = editor.node(i).inputs[0];
+  const Affine affine = batch_norm_affine(graph, editor.node(i));
+  const std::size_t linear = absorbing_layer(editor, x);
+  const std::size_t rank = graph.value(x).shape.size();
+  if (linear != kNoNode) {
+    absorb_step(editor, linear, i, affine);
+  } else if (rank >= 3 && rank <= 5) {
+    batch_norm_to_conv(editor, i, affine, rank);
+  } else {
+    batch_norm_to_mul_add(editor, i, affine, rank);
+  }
+}
+
+// fold_arithmetic absorbs Add, Sub, Mul and Div with a constant for each channel.
+void fold_arithmetic(Editor& editor, std::size_t i) {
+  const Node& node = editor.node(i);
+  for (const std::size_t side : {1U, 0U}) {
+    if (side == 0 && node.op == "Div") continue;
+    const ValueId x = node.inputs[1 - side];
+    if (editor.graph().constant(node.inputs[side]) == nullptr) continue;
+    const std::size_t linear = absorbing_layer(editor, x);
+    if (linear == kNoNode) continue;
+    const auto values =
+        channel_constant(editor.graph(), node.inputs[side], editor.graph().value(x).shape);
+    if (!values) continue;
+    Affine affine;
+    for (const double value : *values) affine.push_back(affine_of(node.op, side == 0, value));
+    if (!std::all_of(affine.begin(), affine.end(),
+                     [](const ChannelAffine& c) { return std::isfinite(c.scale); })) {
+      continue;
+    }
+    absorb_step(editor, linear, i, affine);
+    return;
+  }
+}
+
 void matmul_to_gemm(Graph& graph, Node& node) {
   const Tensor* weights = float_constant(graph, node.inputs[1]);
   if (weights == nullptr || weights->rank() != 2 || graph.value(node.inputs[0]).shape.size() != 2) {
@@ -243,17 +260,10 @@ void fold_affine(Graph& graph) {
   }
   Editor editor(graph);
   for (std::size_t i = 0; i < editor.size(); ++i) {
-    if (editor.node(i).op == "Gemm") plain_gemm(editor, i);
-    const auto step = step_of(graph, editor.node(i));
-    if (!step) continue;
-    const std::size_t linear = editor.producer_index(step->input);
-    if (linear != kNoNode && can_absorb(editor, linear, step->input)) {
-      absorb_step(editor, linear, i, step->affine);
-    } else if (editor.node(i).op == "BatchNormalization") {
-      const std::size_t rank = graph.value(step->input).shape.size();
-      rank >= 3 && rank <= 5 ? batch_norm_to_conv(editor, i, step->affine, rank)
-                             : batch_norm_to_mul_add(editor, i, step->affine, rank);
-    }
+    const std::string op = editor.node(i).op;
+    if (op == "Gemm") plain_gemm(editor, i);
+    if (op == "BatchNormalization") fold_batch_norm(editor, i);
+    if (op == "Add" || op == "Sub" || op == "Mul" || op == "Div") fold_arithmetic(editor, i);
   }
   editor.finish();
 }

@@ -2,8 +2,7 @@
 // The rewrites of fold(), each a pass over a graph whose values all have types. They keep what the
 // network computes; types of values that they add are filled in by the caller afterwards. All
 // throw Failure.
-#ifndef SLALOM_SRC_IMPORTER_FOLD_REWRITES_H_
-#define SLALOM_SRC_IMPORTER_FOLD_REWRITES_H_
+#pragma once
 
 #include "importer/graph.h"
 
@@ -29,5 +28,3 @@ void resolve_windows(Graph& graph);
 void merge_pads(Graph& graph);
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_FOLD_REWRITES_H_

@@ -6,8 +6,7 @@
 // the same in both does not depend on the batch; one that is k times the batch in both is a batch
 // dimension; anything else is refused. So no symbolic arithmetic is needed, and whatever an
 // exporter computes from the batch is understood if only the shapes come out proportional.
-#ifndef SLALOM_SRC_IMPORTER_FOLD_TYPES_H_
-#define SLALOM_SRC_IMPORTER_FOLD_TYPES_H_
+#pragma once
 
 #include <cstdint>
 
@@ -40,5 +39,3 @@ void fold_constants_batched(Graph& graph, std::int64_t declared_batch, FoldBudge
 void check_images_apart(const Graph& graph);
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_FOLD_TYPES_H_

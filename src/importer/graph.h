@@ -6,8 +6,7 @@
 // Operators keep their ONNX names, attributes and meaning (https://onnx.ai/onnx/operators/). One
 // operator is ours: "Swish", y = x * sigmoid(x), which fold() makes of the two nodes it is
 // exported as.
-#ifndef SLALOM_SRC_IMPORTER_GRAPH_H_
-#define SLALOM_SRC_IMPORTER_GRAPH_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -189,5 +188,3 @@ struct Links {
 Links link(const Graph& graph);
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_GRAPH_H_

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Editing of graphs: the bookkeeping behind the rewrites of fold().
-#ifndef SLALOM_SRC_IMPORTER_GRAPH_EDIT_H_
-#define SLALOM_SRC_IMPORTER_GRAPH_EDIT_H_
+#pragma once
 
 #include <cstddef>
 #include <string_view>
@@ -61,5 +60,3 @@ class Editor {
 std::vector<ValueId> sweep(Graph& graph);
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_GRAPH_EDIT_H_

@@ -6,8 +6,7 @@
 // one stated order, nothing is contracted into fused multiply-adds, and vector width only decides
 // how many outputs are computed side by side. exp, tanh and log come from libm and are the same
 // for the same C library. So one network and one set of samples give one plan.
-#ifndef SLALOM_SRC_IMPORTER_INTERPRETER_H_
-#define SLALOM_SRC_IMPORTER_INTERPRETER_H_
+#pragma once
 
 #include <cstdint>
 #include <functional>
@@ -40,5 +39,3 @@ ImportResult<std::vector<Tensor>> run(const Graph& graph, std::span<const Tensor
                                       const RunOptions& options = {});
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_INTERPRETER_H_

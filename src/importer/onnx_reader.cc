@@ -55,10 +55,10 @@ AttributeKind kind_of(const onnx::AttributeProto& proto) {
   }
 }
 
-// Builder makes a Graph of a GraphProto.
+// Builder makes a Graph of a GraphProto, whose weights it frees one by one on the way.
 class Builder {
  public:
-  Builder(const onnx::GraphProto& proto, std::int64_t opset, TensorSource source,
+  Builder(onnx::GraphProto& proto, std::int64_t opset, TensorSource source,
           const ReadLimits& limits)
       : proto_(proto), source_(std::move(source)), limits_(limits) {
     graph_.name = proto.name();
@@ -71,7 +71,10 @@ class Builder {
       fail("the network has " + std::to_string(proto_.node_size()) + " nodes; " +
            std::to_string(limits_.max_nodes) + " are supported");
     }
-    for (const auto& tensor : proto_.initializer()) add_initialiser(tensor);
+    for (auto& tensor : *proto_.mutable_initializer()) {
+      add_initialiser(tensor);
+      onnx::TensorProto().Swap(&tensor);
+    }
     for (const auto& input : proto_.input()) add_input(input);
     for (const auto& node : proto_.node()) declare_outputs(node);
     for (const auto& node : proto_.node()) add_node(node);
@@ -134,6 +137,9 @@ class Builder {
       // Named dimensions are open, and so are those that exporters write as 0 or -1.
       value.shape.push_back(dim.dim_value() > 0 ? dim.dim_value() : -1);
     }
+    Shape closed = value.shape;
+    std::replace(closed.begin(), closed.end(), std::int64_t{-1}, std::int64_t{1});
+    if (element_count(closed) < 0) bad("has the shape " + shape_text(value.shape));
     value.typed = true;
     graph_.inputs.push_back(id);
   }
@@ -264,24 +270,28 @@ class Builder {
     graph_.nodes = std::move(sorted);
   }
 
-  const onnx::GraphProto& proto_;
+  onnx::GraphProto& proto_;
   TensorSource source_;
   const ReadLimits& limits_;
   Graph graph_;
   std::unordered_map<std::string, ValueId> ids_;
 };
 
-Graph parse(std::span<const std::byte> bytes, const std::optional<std::string>& folder,
-            const ReadLimits& limits) {
+onnx::ModelProto decode(std::span<const std::byte> bytes) {
   if (static_cast<std::int64_t>(bytes.size()) > kMaxFileBytes) fail("the file is too large");
   onnx::ModelProto model;
   if (bytes.empty() || !model.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())) ||
       !model.has_graph()) {
     fail("the file is not an ONNX network");
   }
+  return model;
+}
+
+Graph build(onnx::ModelProto model, const std::optional<std::string>& folder,
+            const ReadLimits& limits) {
   const std::int64_t opset = opset_of(model);
-  return Builder(model.graph(), opset, {.folder = folder, .bytes_left = limits.max_constant_bytes},
-                 limits)
+  return Builder(*model.mutable_graph(), opset,
+                 {.folder = folder, .bytes_left = limits.max_constant_bytes}, limits)
       .build();
 }
 
@@ -301,17 +311,19 @@ auto guarded(F body) -> ImportResult<decltype(body())> {
 
 ImportResult<Graph> read_onnx(const std::string& path, const ReadLimits& limits) {
   return guarded([&] {
-    const auto bytes = read_file(path, kMaxFileBytes);
+    // The bytes are freed before the graph is built: a large network is in memory twice, not
+    // thrice.
+    onnx::ModelProto model = decode(read_file(path, kMaxFileBytes));
     const std::size_t slash = path.rfind('/');
     std::string folder = ".";
     if (slash != std::string::npos) folder = slash == 0 ? "/" : path.substr(0, slash);
-    return parse(bytes, folder, limits);
+    return build(std::move(model), folder, limits);
   });
 }
 
 ImportResult<Graph> parse_onnx(std::span<const std::byte> bytes,
                                const std::optional<std::string>& folder, const ReadLimits& limits) {
-  return guarded([&] { return parse(bytes, folder, limits); });
+  return guarded([&] { return build(decode(bytes), folder, limits); });
 }
 
 ImportResult<Tensor> parse_tensor(std::span<const std::byte> bytes, const ReadLimits& limits) {

@@ -2,8 +2,7 @@
 // Reading of ONNX files (https://github.com/onnx/onnx/blob/main/docs/IR.md). The file is hostile
 // until proven otherwise: whatever it holds, the answer is a Graph that keeps its invariants or
 // one Error; sizes are checked before memory is taken.
-#ifndef SLALOM_SRC_IMPORTER_ONNX_READER_H_
-#define SLALOM_SRC_IMPORTER_ONNX_READER_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -42,5 +41,3 @@ ImportResult<Graph> parse_onnx(std::span<const std::byte> bytes,
 ImportResult<Tensor> parse_tensor(std::span<const std::byte> bytes, const ReadLimits& limits = {});
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_ONNX_READER_H_

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Conversion of ONNX protobuf tensors. Only the reader's own files include this: protobuf stays
 // out of the importer's headers.
-#ifndef SLALOM_SRC_IMPORTER_ONNX_TENSOR_H_
-#define SLALOM_SRC_IMPORTER_ONNX_TENSOR_H_
+#pragma once
 
 #include <onnx/onnx_pb.h>
 
@@ -27,5 +26,3 @@ DType dtype_from_onnx(int data_type);
 Tensor convert_tensor(const onnx::TensorProto& proto, TensorSource& source);
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_ONNX_TENSOR_H_

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Small ONNX files for tests, built message by message.
-#ifndef SLALOM_TESTS_IMPORTER_MODEL_BUILDER_H_
-#define SLALOM_TESTS_IMPORTER_MODEL_BUILDER_H_
+#pragma once
 
 #include <onnx/onnx_pb.h>
 
@@ -118,5 +117,3 @@ inline void set_string(onnx::NodeProto& node, const std::string& name, const std
 }
 
 }  // namespace slalom::importer::testing
-
-#endif  // SLALOM_TESTS_IMPORTER_MODEL_BUILDER_H_

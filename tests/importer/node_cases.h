@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Access to the backend node tests of ONNX: folders with a network of one node, its inputs and the
 // outputs that ONNX's own reference computed.
-#ifndef SLALOM_TESTS_IMPORTER_NODE_CASES_H_
-#define SLALOM_TESTS_IMPORTER_NODE_CASES_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -33,5 +32,3 @@ std::string difference(const Tensor& found, const Tensor& expected);
 std::vector<std::string> subfolders(const std::string& path);
 
 }  // namespace slalom::importer::testing
-
-#endif  // SLALOM_TESTS_IMPORTER_NODE_CASES_H_

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Axes as ONNX writes them: counted from the end where negative, given by an attribute in older
 // operator sets and by an input in newer ones.
-#ifndef SLALOM_SRC_IMPORTER_OPS_AXES_H_
-#define SLALOM_SRC_IMPORTER_OPS_AXES_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -26,5 +25,3 @@ std::optional<std::vector<std::int64_t>> axes_operand(const InferContext& contex
                                                       std::int64_t input_since);
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_OPS_AXES_H_

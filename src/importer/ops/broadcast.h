@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // NumPy broadcasting (https://onnx.ai/onnx/repo-docs/Broadcasting.html) for any number of inputs.
-#ifndef SLALOM_SRC_IMPORTER_OPS_BROADCAST_H_
-#define SLALOM_SRC_IMPORTER_OPS_BROADCAST_H_
+#pragma once
 
 #include <array>
 #include <cstddef>
@@ -75,5 +74,3 @@ void apply_binary(const Tensor& a, const Tensor& b, Tensor& out, F f) {
 }
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_OPS_BROADCAST_H_

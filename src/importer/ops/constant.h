@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef SLALOM_SRC_IMPORTER_OPS_CONSTANT_H_
-#define SLALOM_SRC_IMPORTER_OPS_CONSTANT_H_
+#pragma once
 
 #include <optional>
 
@@ -13,5 +12,3 @@ namespace slalom::importer {
 std::optional<Tensor> value_of_shape(const Node& node, const Shape& shape);
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_OPS_CONSTANT_H_

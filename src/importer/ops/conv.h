@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The geometry of the convolutions, for their kernels and for fold().
-#ifndef SLALOM_SRC_IMPORTER_OPS_CONV_H_
-#define SLALOM_SRC_IMPORTER_OPS_CONV_H_
+#pragma once
 
 #include <cstdint>
 
@@ -43,5 +42,3 @@ OpDef conv_transpose_op();
 OpDef qlinear_conv_op();
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_OPS_CONV_H_

@@ -4,8 +4,7 @@
 // kernels and all numbers of threads give the same bits. Blocking and packing follow Goto and
 // van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (ACM TOMS 34(3), 2008,
 // section 4): panels of B stay in the second level cache, strips of A in the first.
-#ifndef SLALOM_SRC_IMPORTER_OPS_GEMM_H_
-#define SLALOM_SRC_IMPORTER_OPS_GEMM_H_
+#pragma once
 
 #include <cstddef>
 #include <functional>
@@ -89,5 +88,3 @@ void gemm(const PackedA& a, std::size_t n, MatrixView b, float* c, std::size_t l
           unsigned threads);
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_OPS_GEMM_H_

@@ -2,8 +2,7 @@
 // exp, log and what follows from them, in double arithmetic of our own: libm chooses its code by
 // CPU, so its last bits are not the same everywhere. Errors stay below 2^-48 relative, so that
 // rounding to float is right but for about one value in ten million.
-#ifndef SLALOM_SRC_IMPORTER_OPS_MATH_H_
-#define SLALOM_SRC_IMPORTER_OPS_MATH_H_
+#pragma once
 
 #include <bit>
 #include <cstdint>
@@ -84,5 +83,3 @@ inline float tanh_float(float x) noexcept {
 }
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_OPS_MATH_H_

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef SLALOM_SRC_IMPORTER_OPS_NORMALISATION_H_
-#define SLALOM_SRC_IMPORTER_OPS_NORMALISATION_H_
+#pragma once
 
 #include <vector>
 
@@ -22,5 +21,3 @@ std::vector<ChannelAffine> channel_affine(const Node& node, const Tensor& scale,
                                           const Tensor& mean, const Tensor& variance);
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_OPS_NORMALISATION_H_

@@ -5,8 +5,7 @@
 //
 // Inside the importer errors are exceptions: operators throw Failure through fail(), and whoever
 // walks the graph adds the node's name.
-#ifndef SLALOM_SRC_IMPORTER_OPS_OP_H_
-#define SLALOM_SRC_IMPORTER_OPS_OP_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -174,5 +173,3 @@ std::vector<OpDef> quantisation_ops();
 std::vector<OpDef> reduction_ops();
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_OPS_OP_H_

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef SLALOM_SRC_IMPORTER_OPS_PAD_H_
-#define SLALOM_SRC_IMPORTER_OPS_PAD_H_
+#pragma once
 
 #include <cstdint>
 #include <vector>
@@ -21,5 +20,3 @@ std::vector<PadAmount> pad_amounts(const InferContext& context);
 OpDef pad_op();
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_OPS_PAD_H_

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef SLALOM_SRC_IMPORTER_OPS_PARALLEL_H_
-#define SLALOM_SRC_IMPORTER_OPS_PARALLEL_H_
+#pragma once
 
 #include <cstddef>
 #include <functional>
@@ -14,5 +13,3 @@ void parallel_for(unsigned threads, std::size_t count,
                   const std::function<void(std::size_t)>& work);
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_OPS_PARALLEL_H_

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Helpers to write a kernel once for several element types.
-#ifndef SLALOM_SRC_IMPORTER_OPS_TYPES_H_
-#define SLALOM_SRC_IMPORTER_OPS_TYPES_H_
+#pragma once
 
 #include <cstdint>
 #include <cstdlib>
@@ -55,5 +54,3 @@ T truncate(double value) noexcept {
 }
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_OPS_TYPES_H_

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The geometry of sliding windows, shared by convolutions and pools.
-#ifndef SLALOM_SRC_IMPORTER_OPS_WINDOW_H_
-#define SLALOM_SRC_IMPORTER_OPS_WINDOW_H_
+#pragma once
 
 #include <algorithm>
 #include <array>
@@ -87,5 +86,3 @@ void for_each_tap(const Window& w, Row&& row) {
 }
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_OPS_WINDOW_H_
