@@ -1,21 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 // Linear layers of whole networks at 224x224 (convolutions and dense layers only), by backend and
-// operation. Each case checks one result against the portable engine before it is timed. Counters:
-// GMAC/s (multiplications of the network, limbs not counted) and images/s.
+// operation. The integer engines have proved themselves against the portable one before they are
+// timed. Counters: GMAC/s (multiplications of the network, limbs not counted) and images/s.
 
 #include "linear/engine.h"
 
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <memory>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "linear/float_engine.h"
 #include "linear_shapes.h"
+#ifdef SLALOM_WITH_ONEDNN
+#include "linear_onednn.h"
+#endif
 
 namespace slalom::bench {
 namespace {
@@ -71,6 +75,12 @@ void run(const Prepared& net, const std::vector<LayerShape>& shapes, Operation o
   }
 }
 
+void report(benchmark::State& state, double macs, std::size_t batch) {
+  const auto images = static_cast<double>(state.iterations()) * static_cast<double>(batch);
+  state.counters["GMAC/s"] = benchmark::Counter(macs * images / 1e9, benchmark::Counter::kIsRate);
+  state.counters["images/s"] = benchmark::Counter(images, benchmark::Counter::kIsRate);
+}
+
 void network(benchmark::State& state, const char* name, Backend backend, Operation operation,
              std::size_t threads, std::size_t batch) {
   const std::vector<LayerShape> shapes = network_shapes(name);
@@ -90,11 +100,67 @@ void network(benchmark::State& state, const char* name, Backend backend, Operati
   for (auto& q : codes) q = static_cast<std::uint8_t>(random());
   for (auto& v : words) v = static_cast<std::uint32_t>(random() % field::kP24);
   for (auto _ : state) run(*net, shapes, operation, batch, codes, words);
-  const auto images = static_cast<double>(state.iterations()) * static_cast<double>(batch);
-  state.counters["GMAC/s"] =
-      benchmark::Counter(net->macs * images / 1e9, benchmark::Counter::kIsRate);
-  state.counters["images/s"] = benchmark::Counter(images, benchmark::Counter::kIsRate);
+  report(state, net->macs, batch);
   state.SetLabel(std::string(net->engines.back()->backend_name()));
+}
+
+// The float32 baseline, and oneDNN's own primitives to hold both against.
+void float_network(benchmark::State& state, const char* name, std::size_t threads,
+                   std::size_t batch) {
+  const std::vector<LayerShape> shapes = network_shapes(name);
+  base::ThreadPool pool(threads);
+  std::vector<std::unique_ptr<linear::FloatEngine>> engines;
+  std::size_t largest = 0;
+  double total = 0;
+  for (const LayerShape& shape : shapes) {
+    const model::Linear layer = make_layer(shape);
+    const std::vector<float> weights(layer.stages[0].weights.begin(),
+                                     layer.stages[0].weights.end());
+    const std::vector<float> bias(layer.bias.begin(), layer.bias.end());
+    auto engine = linear::FloatEngine::make(
+        layer.stages[0].conv, weights, bias,
+        {.cpu = base::detect_cpu(), .pool = &pool, .max_batch = batch, .low = 0.0F});
+    if (!engine) return state.SkipWithError(engine.error().message);
+    engines.push_back(std::move(engine).value());
+    largest = std::max({largest, layer.in().elements(), layer.out().elements()});
+    total += static_cast<double>(shape.count) * macs(layer);
+  }
+  std::vector<float> x(batch * largest, 0.5F);
+  std::vector<float> y(batch * largest);
+  for (auto _ : state) {
+    for (std::size_t i = 0; i < shapes.size(); ++i) {
+      const model::Conv conv = make_conv(shapes[i]);
+      for (std::size_t repeat = 0; repeat < shapes[i].count; ++repeat) {
+        engines[i]->run({x.data(), batch * conv.in.elements()}, batch,
+                        {y.data(), batch * conv.out.elements()});
+      }
+    }
+  }
+  report(state, total, batch);
+}
+
+#ifdef SLALOM_WITH_ONEDNN
+void onednn_network(benchmark::State& state, const char* name, OneDnnNetwork::Kind kind,
+                    std::size_t threads, std::size_t batch) {
+  const std::vector<LayerShape> shapes = network_shapes(name);
+  OneDnnNetwork net(shapes, kind, threads, batch);
+  double total = 0;
+  for (const LayerShape& shape : shapes) {
+    const model::Conv c = make_conv(shape);
+    total += static_cast<double>(shape.count) * static_cast<double>(c.out.elements()) *
+             static_cast<double>(c.terms());
+  }
+  net.run();
+  for (auto _ : state) net.run();
+  report(state, total, batch);
+}
+#endif
+
+template <class Body>
+void add(const std::string& name, std::size_t threads, std::size_t batch, Body body) {
+  const std::string full =
+      name + "/threads:" + std::to_string(threads) + "/batch:" + std::to_string(batch);
+  benchmark::RegisterBenchmark(full.c_str(), body)->Unit(benchmark::kMillisecond)->UseRealTime();
 }
 
 void add_all() {
@@ -108,23 +174,31 @@ void add_all() {
                                                                {"codes", Operation::kCodes},
                                                                {"words24", Operation::kWords24},
                                                                {"words31", Operation::kWords31}};
-  for (const char* net : {"vgg16", "resnet50", "mobilenet"}) {
-    for (const Named& backend : kBackends) {
-      for (const auto& [operation_name, operation] : kOperations) {
-        for (const std::size_t threads : {1U, 2U}) {
-          for (const std::size_t batch : {1U, 4U}) {
-            const std::string name = std::string(net) + "/" + backend.name + "/" + operation_name +
-                                     "/threads:" + std::to_string(threads) +
-                                     "/batch:" + std::to_string(batch);
+  for (const char* net : {"vgg16", "vgg16_convs", "resnet50", "mobilenet"}) {
+    const std::string prefix = std::string(net) + "/";
+    for (const std::size_t threads : {1U, 2U}) {
+      for (const std::size_t batch : {1U, 4U}) {
+        for (const Named& backend : kBackends) {
+          for (const auto& [operation_name, operation] : kOperations) {
             const Backend b = backend.backend;
             const Operation o = operation;
-            benchmark::RegisterBenchmark(
-                name.c_str(),
-                [=](benchmark::State& state) { network(state, net, b, o, threads, batch); })
-                ->Unit(benchmark::kMillisecond)
-                ->UseRealTime();
+            add(prefix + backend.name + "/" + operation_name, threads, batch,
+                [=](benchmark::State& state) { network(state, net, b, o, threads, batch); });
           }
         }
+        add(prefix + "own/fp32", threads, batch,
+            [=](benchmark::State& state) { float_network(state, net, threads, batch); });
+#ifdef SLALOM_WITH_ONEDNN
+        constexpr std::pair<const char*, OneDnnNetwork::Kind> kKinds[] = {
+            {"u8", OneDnnNetwork::Kind::kU8},
+            {"s32", OneDnnNetwork::Kind::kS32},
+            {"fp32", OneDnnNetwork::Kind::kF32}};
+        for (const auto& [kind_name, kind_value] : kKinds) {
+          const OneDnnNetwork::Kind kind = kind_value;
+          add(prefix + "onednn_direct/" + kind_name, threads, batch,
+              [=](benchmark::State& state) { onednn_network(state, net, kind, threads, batch); });
+        }
+#endif
       }
     }
   }

@@ -26,7 +26,8 @@
 
 namespace slalom::linear {
 
-enum class Format : std::uint8_t { kBytes = 1, kWords = 2 };  // the value is the element's size
+// The value is an element's size. kFloats serves the float32 baseline only (float_engine.h).
+enum class Format : std::uint8_t { kBytes = 1, kWords = 2, kFloats = 4 };
 
 inline constexpr std::size_t kMaxLimbs = 4;
 
@@ -37,44 +38,49 @@ struct Segment {
   std::uint32_t steps = 0;
 };
 
-// GemmTile is one implicit matrix product: for each position p and column n of `blocks` column
+// GemmTileOf is one implicit matrix product: for each position p and column n of `blocks` column
 // blocks
 //   dst[p*dst_stride + n] (+)= sum over segments and their elements of tile element * weight.
 // Position p = (y, x) with x < width starts at src + y*row_bytes + x*column_bytes. The packed
-// weights of a block are [step][column of the block][4 bytes of the tile's elements], one int8 an
-// element.
-struct GemmTile {
+// weights of a block are [step][column of the block][elements in 4 bytes of the tile].
+template <class Weight, class Sum>
+struct GemmTileOf {
   const std::byte* src = nullptr;
   std::size_t positions = 0;
   std::size_t width = 1;
   std::size_t row_bytes = 0;
   std::size_t column_bytes = 0;
   std::span<const Segment> segments;
-  const std::int8_t* weights = nullptr;
-  std::size_t block_bytes = 0;  // from one block's weights to the next one's
+  const Weight* weights = nullptr;
+  std::size_t block_weights = 0;  // from one block's weights to the next one's
   std::size_t blocks = 0;
-  std::int32_t* dst = nullptr;
+  Sum* dst = nullptr;
   std::size_t dst_stride = 0;
   bool accumulate = false;
 };
+using GemmTile = GemmTileOf<std::int8_t, std::int32_t>;
 
-// DepthwiseTile multiplies each channel by its own taps, two taps at a time:
+// DepthwiseTileOf multiplies each channel by its own taps. Offsets and strides count elements. For
+// int16, two taps at a time:
 //   dst[p*dst_stride + c] = sum over pairs j of tile[p + taps[2j]][c]*w[j][c][0]
-//                                             + tile[p + taps[2j+1]][c]*w[j][c][1].
-// The tile is int16; offsets and strides count elements. The weights of a pair are [channel][2]
-// int16 with channels in the order in which the kernel meets them: see depthwise_channel.
-struct DepthwiseTile {
-  const std::int16_t* src = nullptr;
+//                                             + tile[p + taps[2j+1]][c]*w[j][c][1]
+// with an even number of taps and the weights of a pair as [channel][2], channels in the order in
+// which the kernel meets them: see depthwise_channel. For floats: sum of tile[p + taps[j]][c] *
+// w[j][c].
+template <class Element, class Sum>
+struct DepthwiseTileOf {
+  const Element* src = nullptr;
   std::size_t positions = 0;
   std::size_t width = 1;
   std::size_t row_step = 0;
   std::size_t column_step = 0;
-  std::span<const std::uint32_t> taps;  // an even number
-  const std::int16_t* weights = nullptr;
+  std::span<const std::uint32_t> taps;
+  const Element* weights = nullptr;
   std::size_t channels = 0;  // a multiple of the kernel's depthwise_step; also the tile's
-  std::int32_t* dst = nullptr;
+  Sum* dst = nullptr;
   std::size_t dst_stride = 0;
 };
+using DepthwiseTile = DepthwiseTileOf<std::int16_t, std::int32_t>;
 
 // depthwise_channel is the channel at place i of a pair's weights, for a kernel that takes `step`
 // channels at a time: unpacking instructions interleave the low and the high halves of each 8
@@ -125,8 +131,20 @@ struct Kernels {
                     std::size_t channels, std::int32_t* y, std::size_t y_stride) noexcept;
 };
 
+// FloatKernels is the same product on floats, for the float32 baseline; results differ in their
+// last bits between instruction sets.
+struct FloatKernels {
+  std::string_view name;
+  bool (*supported)(const base::CpuFeatures& cpu) noexcept;
+  std::size_t columns = 0;         // of a column block
+  std::size_t depthwise_step = 0;  // channels are padded to a multiple of this
+  void (*gemm)(const GemmTileOf<float, float>& tile) noexcept;
+  void (*depthwise)(const DepthwiseTileOf<float, float>& tile) noexcept;
+};
+
 // all_kernels lists every implementation in this build, fastest first. None may be supported: then
 // only the portable engine (portable.h) can serve.
 [[nodiscard]] std::span<const Kernels* const> all_kernels() noexcept;
+[[nodiscard]] std::span<const FloatKernels* const> all_float_kernels() noexcept;
 
 }  // namespace slalom::linear

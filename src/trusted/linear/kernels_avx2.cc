@@ -13,17 +13,19 @@
 
 namespace slalom::linear {
 
-SLALOM_TARGET_BEGIN(SLALOM_ISA_AVX2)
+SLALOM_TARGET_BEGIN(SLALOM_ISA_AVX2_FMA)
 namespace {
 
 // 256-bit vectors, vpmaddwd.
 struct Isa {
   using Vec = __m256i;
+  using Weight = std::int8_t;
+  using Sum = std::int32_t;
   static constexpr int kLanes = 8;
   static constexpr Format kFormat = Format::kWords;
   static constexpr int kRows = 6;
   static constexpr int kVectors = 2;
-  static constexpr int kWeightBytes = kLanes * 2;
+  static constexpr int kVectorWeights = kLanes * 2;
 
   static Vec zero() noexcept { return _mm256_setzero_si256(); }
   static Vec load(const void* p) noexcept {
@@ -49,7 +51,32 @@ struct Isa {
   }
 };
 
+struct FloatIsa {
+  using Vec = __m256;
+  using Weight = float;
+  using Sum = float;
+  static constexpr int kLanes = 8;
+  static constexpr int kRows = 6;
+  static constexpr int kVectors = 2;
+  static constexpr int kVectorWeights = kLanes;
+
+  static Vec zero() noexcept { return _mm256_setzero_ps(); }
+  static Vec load(const float* p) noexcept { return _mm256_loadu_ps(p); }
+  static void store(float* p, Vec v) noexcept { _mm256_storeu_ps(p, v); }
+  static Vec load_weights(const float* p) noexcept { return load(p); }
+  static Vec broadcast(const std::byte* p) noexcept {
+    return _mm256_broadcast_ss(reinterpret_cast<const float*>(p));
+  }
+  static Vec dot(Vec sum, Vec a, Vec w) noexcept { return _mm256_fmadd_ps(a, w, sum); }
+};
+
+#include "linear/gemm_body.inc"
 #include "linear/kernels_body.inc"
+
+void depthwise_float(const DepthwiseTileOf<float, float>& t) noexcept {
+  depthwise_positions<float, float>(t, depthwise_floats<FloatIsa, 4>,
+                                    depthwise_floats<FloatIsa, 1>);
+}
 
 }  // namespace
 SLALOM_TARGET_END
@@ -64,7 +91,7 @@ const Kernels kAvx2Kernels = {
     .format = Isa::kFormat,
     .columns = std::size_t{Isa::kVectors} * Isa::kLanes,
     .depthwise_step = std::size_t{2} * Isa::kLanes,
-    .gemm = gemm,
+    .gemm = gemm<Isa>,
     .depthwise = depthwise,
     .widen = widen,
     .cut_words = cut_words,
@@ -72,6 +99,15 @@ const Kernels kAvx2Kernels = {
     .settle = settle,
     .join_words = join_words,
     .join_sums = join_sums,
+};
+
+const FloatKernels kAvx2FloatKernels = {
+    .name = "avx2",
+    .supported = supported,
+    .columns = std::size_t{FloatIsa::kVectors} * FloatIsa::kLanes,
+    .depthwise_step = FloatIsa::kLanes,
+    .gemm = gemm<FloatIsa>,
+    .depthwise = depthwise_float,
 };
 
 }  // namespace slalom::linear

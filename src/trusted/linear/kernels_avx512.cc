@@ -19,11 +19,13 @@ namespace {
 // 512-bit vectors, vpmaddwd.
 struct Isa {
   using Vec = __m512i;
+  using Weight = std::int8_t;
+  using Sum = std::int32_t;
   static constexpr int kLanes = 16;
   static constexpr Format kFormat = Format::kWords;
   static constexpr int kRows = 6;
   static constexpr int kVectors = 4;
-  static constexpr int kWeightBytes = kLanes * 2;
+  static constexpr int kVectorWeights = kLanes * 2;
 
   static Vec zero() noexcept { return _mm512_setzero_si512(); }
   static Vec load(const void* p) noexcept { return _mm512_loadu_si512(p); }
@@ -51,7 +53,32 @@ struct Isa {
   }
 };
 
+struct FloatIsa {
+  using Vec = __m512;
+  using Weight = float;
+  using Sum = float;
+  static constexpr int kLanes = 16;
+  static constexpr int kRows = 6;
+  static constexpr int kVectors = 4;
+  static constexpr int kVectorWeights = kLanes;
+
+  static Vec zero() noexcept { return _mm512_setzero_ps(); }
+  static Vec load(const float* p) noexcept { return _mm512_loadu_ps(p); }
+  static void store(float* p, Vec v) noexcept { _mm512_storeu_ps(p, v); }
+  static Vec load_weights(const float* p) noexcept { return load(p); }
+  static Vec broadcast(const std::byte* p) noexcept {
+    return _mm512_set1_ps(*reinterpret_cast<const float*>(p));
+  }
+  static Vec dot(Vec sum, Vec a, Vec w) noexcept { return _mm512_fmadd_ps(a, w, sum); }
+};
+
+#include "linear/gemm_body.inc"
 #include "linear/kernels_body.inc"
+
+void depthwise_float(const DepthwiseTileOf<float, float>& t) noexcept {
+  depthwise_positions<float, float>(t, depthwise_floats<FloatIsa, 4>,
+                                    depthwise_floats<FloatIsa, 1>);
+}
 
 }  // namespace
 SLALOM_TARGET_END
@@ -66,7 +93,7 @@ const Kernels kAvx512Kernels = {
     .format = Isa::kFormat,
     .columns = std::size_t{Isa::kVectors} * Isa::kLanes,
     .depthwise_step = std::size_t{2} * Isa::kLanes,
-    .gemm = gemm,
+    .gemm = gemm<Isa>,
     .depthwise = depthwise,
     .widen = widen,
     .cut_words = cut_words,
@@ -74,6 +101,15 @@ const Kernels kAvx512Kernels = {
     .settle = settle,
     .join_words = join_words,
     .join_sums = join_sums,
+};
+
+const FloatKernels kAvx512FloatKernels = {
+    .name = "avx512",
+    .supported = supported,
+    .columns = std::size_t{FloatIsa::kVectors} * FloatIsa::kLanes,
+    .depthwise_step = FloatIsa::kLanes,
+    .gemm = gemm<FloatIsa>,
+    .depthwise = depthwise_float,
 };
 
 }  // namespace slalom::linear

@@ -19,11 +19,13 @@ namespace {
 // 512-bit vectors, vpdpbusd (unsigned tile bytes x signed weights, no saturation) and vpdpwssd.
 struct Isa {
   using Vec = __m512i;
+  using Weight = std::int8_t;
+  using Sum = std::int32_t;
   static constexpr int kLanes = 16;
   static constexpr Format kFormat = Format::kBytes;
   static constexpr int kRows = 6;
   static constexpr int kVectors = 4;
-  static constexpr int kWeightBytes = kLanes * 4;
+  static constexpr int kVectorWeights = kLanes * 4;
 
   static Vec zero() noexcept { return _mm512_setzero_si512(); }
   static Vec load(const void* p) noexcept { return _mm512_loadu_si512(p); }
@@ -47,6 +49,7 @@ struct Isa {
   }
 };
 
+#include "linear/gemm_body.inc"
 #include "linear/kernels_body.inc"
 
 }  // namespace
@@ -62,7 +65,7 @@ const Kernels kVnniKernels = {
     .format = Isa::kFormat,
     .columns = std::size_t{Isa::kVectors} * Isa::kLanes,
     .depthwise_step = std::size_t{2} * Isa::kLanes,
-    .gemm = gemm,
+    .gemm = gemm<Isa>,
     .depthwise = depthwise,
     .widen = widen,
     .cut_words = cut_words,

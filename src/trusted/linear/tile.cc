@@ -36,6 +36,19 @@ model::Conv flatten(const model::Conv& conv) noexcept {
   return out;
 }
 
+std::vector<std::uint32_t> Tiling::tap_offsets() const {
+  const model::Window& w = conv.window;
+  std::vector<std::uint32_t> taps;
+  for (std::size_t ky = 0; ky < w.kernel_h; ++ky) {
+    for (std::size_t kx = 0; kx < w.kernel_w; ++kx) {
+      const std::size_t bytes =
+          ky * w.dilation_h * row_bytes() + kx * w.dilation_w * column_bytes();
+      taps.push_back(static_cast<std::uint32_t>(bytes / element_bytes()));
+    }
+  }
+  return taps;
+}
+
 Tiling make_tiling(const model::Conv& conv, const TilingTarget& target) noexcept {
   Tiling t;
   t.conv = flatten(conv);
@@ -83,6 +96,14 @@ struct CodeBytes {
     std::memcpy(tile + to, image + from, n);
   }
   void pad(std::size_t to, std::size_t n) const noexcept { std::memset(tile + to, pad_code, n); }
+};
+struct Floats {
+  const float* image;
+  float* tile;
+  void copy(std::size_t from, std::size_t to, std::size_t n) const noexcept {
+    std::memcpy(tile + to, image + from, n * sizeof(float));
+  }
+  void pad(std::size_t to, std::size_t n) const noexcept { std::fill_n(tile + to, n, 0.0F); }
 };
 struct CodeWords {
   const Kernels& kernels;
@@ -163,6 +184,11 @@ void Filler::codes(const std::uint8_t* image, std::uint8_t pad_code, std::size_t
     fill(tiling_, first, rows,
          CodeWords{kernels_, image, pad_code, reinterpret_cast<std::int16_t*>(tile)});
   }
+}
+
+void Filler::floats(const Tiling& tiling, const float* image, std::size_t first, std::size_t rows,
+                    std::byte* tile) noexcept {
+  fill(tiling, first, rows, Floats{image, reinterpret_cast<float*>(tile)});
 }
 
 void Filler::words(field::Field f, const std::uint32_t* image, std::size_t first, std::size_t rows,

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "linear/kernels.h"
 #include "model/plan.h"
@@ -46,6 +47,8 @@ struct Tiling {
   [[nodiscard]] std::size_t row_bytes() const noexcept {
     return (conv.window.pad_left + conv.in.w + conv.window.pad_right) * column_bytes();
   }
+  // tap_offsets gives each tap's distance from a position's first element, in elements.
+  [[nodiscard]] std::vector<std::uint32_t> tap_offsets() const;
   // input_rows is how many input rows n output rows read.
   [[nodiscard]] std::size_t input_rows(std::size_t n) const noexcept {
     const model::Window& w = conv.window;
@@ -79,6 +82,9 @@ class Filler {
   // code (with images_as_rows: the batch's).
   void codes(const std::uint8_t* image, std::uint8_t pad_code, std::size_t first, std::size_t rows,
              std::byte* tile) const noexcept;
+  // floats copies values as they are, zeros around (the float32 baseline; no kernels needed).
+  static void floats(const Tiling& tiling, const float* image, std::size_t first, std::size_t rows,
+                     std::byte* tile) noexcept;
   // words fills one plane for each limb, zeros around.
   void words(field::Field f, const std::uint32_t* image, std::size_t first, std::size_t rows,
              const Planes& planes) const noexcept;

@@ -34,6 +34,37 @@ inline std::uint32_t axis(std::uint32_t in, std::uint32_t kernel, std::uint32_t 
   return (in + pads - dilation * (kernel - 1) - 1) / stride + 1;
 }
 
+// random_geometry draws small convolutions of every kind; depthwise ones have one or two outputs a
+// channel.
+inline Geometry random_geometry(Random& random, bool depthwise) {
+  Geometry g{};
+  model::Window& w = g.window;
+  g.groups = 1;
+  if (depthwise) {
+    g.in_c = g.groups = uniform(random, 2, 70);
+    g.out_c = g.in_c * (uniform(random, 0, 3) == 0 ? 2 : 1);
+  } else {
+    g.groups = uniform(random, 0, 3) == 0 ? uniform(random, 2, 4) : 1;
+    g.in_c = g.groups * uniform(random, 1, 40);
+    g.out_c = g.groups * uniform(random, 1, 40);
+  }
+  w.kernel_h = uniform(random, 1, 4);
+  w.kernel_w = uniform(random, 1, 4);
+  w.stride_h = uniform(random, 1, 3);
+  w.stride_w = uniform(random, 1, 3);
+  w.dilation_h = uniform(random, 1, 2);
+  w.dilation_w = uniform(random, 1, 2);
+  const std::uint32_t reach_h = (w.kernel_h - 1) * w.dilation_h;
+  const std::uint32_t reach_w = (w.kernel_w - 1) * w.dilation_w;
+  w.pad_top = uniform(random, 0, reach_h);
+  w.pad_bottom = uniform(random, 0, reach_h);
+  w.pad_left = uniform(random, 0, reach_w);
+  w.pad_right = uniform(random, 0, reach_w);
+  g.h = uniform(random, 1, 9) + reach_h;
+  g.w = uniform(random, 1, 20) + reach_w;
+  return g;
+}
+
 enum class Weights { kRandom, kAllMost, kAllLeast, kSignsByChannel, kSparse };
 
 inline model::ConvStage make_stage(const Geometry& g, Weights kind, Random& random) {

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "base/checked.h"
+#include "linear/kernels.h"
+#include "linear/tile.h"
+
+namespace slalom::linear {
+
+// GemmPlan is how a convolution over a tile becomes the segments of one matrix product, and how
+// weights are packed for it: [group][column block][step][column][elements of a step].
+class GemmPlan {
+ public:
+  GemmPlan(const Tiling& tiling, std::size_t columns);
+
+  [[nodiscard]] std::span<const Segment> segments() const noexcept { return segments_; }
+  // part_end is the number of segments of parts 0..part; each part has at most 131,072 terms, so
+  // that the product of one limb (at most 127 * 128 a term) fits an int32.
+  [[nodiscard]] std::size_t part_end(std::size_t part) const noexcept { return part_ends_[part]; }
+  [[nodiscard]] std::size_t parts() const noexcept { return part_ends_.size(); }
+  // tight: no step reads beyond its run.
+  [[nodiscard]] bool tight() const noexcept { return tight_; }
+  [[nodiscard]] std::size_t group_columns() const noexcept { return group_columns_; }
+  [[nodiscard]] std::size_t block_weights() const noexcept { return steps_ * columns_ * per_step_; }
+  // weights_before is where the packed weights of a segment begin in its block.
+  [[nodiscard]] std::size_t weights_before(std::size_t segment) const noexcept {
+    return steps_before_[segment] * columns_ * per_step_;
+  }
+
+  // tile describes the product of one tile for one group, without weights and destination.
+  template <class Weight, class Sum>
+  [[nodiscard]] GemmTileOf<Weight, Sum> tile(const std::byte* src, std::size_t rows,
+                                             std::size_t group) const noexcept {
+    const model::Conv& c = tiling_.conv;
+    const std::size_t stride_h = tiling_.images_as_rows ? 1 : c.window.stride_h;
+    return {.src = src + group * c.group_in() * tiling_.element_bytes(),
+            .positions = rows * c.out.w,
+            .width = c.out.w,
+            .row_bytes = stride_h * tiling_.row_bytes(),
+            .column_bytes = c.window.stride_w * tiling_.column_bytes(),
+            .segments = segments_,
+            .block_weights = block_weights()};
+  }
+
+  template <class Weight>
+  [[nodiscard]] std::vector<Weight> pack(const Weight* weights) const {
+    const model::Conv& c = tiling_.conv;
+    std::vector<Weight> packed(c.groups * group_columns_ / columns_ * block_weights(), Weight{0});
+    for (std::size_t o = 0; o < c.out.c; ++o) {
+      const std::size_t column = o / c.group_out() * group_columns_ + o % c.group_out();
+      Weight* to =
+          packed.data() + column / columns_ * block_weights() + column % columns_ * per_step_;
+      for (std::size_t s = 0; s < segments_.size(); ++s) {
+        const Weight* from = weights + o * c.terms() + runs_[s].weight;
+        Weight* at = to + weights_before(s);
+        for (std::size_t i = 0; i < runs_[s].terms; ++i) {
+          at[i / per_step_ * columns_ * per_step_ + i % per_step_] = from[i];
+        }
+      }
+    }
+    return packed;
+  }
+
+  // sum_of_weights adds up the weights of one part of an output channel.
+  [[nodiscard]] std::int64_t sum_of_weights(const std::int8_t* weights, std::size_t channel,
+                                            std::size_t part) const noexcept;
+
+ private:
+  // A run is what lies side by side in the input and in a channel's weights.
+  struct Run {
+    std::size_t weight = 0;  // index into one output channel's weights
+    std::size_t terms = 0;
+  };
+  void add_run(std::size_t offset, std::size_t weight, std::size_t terms);
+
+  Tiling tiling_;
+  std::size_t columns_;
+  std::size_t per_step_;  // elements in 4 bytes of the tile
+  std::size_t group_columns_;
+  std::vector<Segment> segments_;
+  std::vector<Run> runs_;
+  std::vector<std::size_t> steps_before_;
+  std::vector<std::size_t> part_ends_;
+  std::size_t part_terms_ = 0;
+  std::size_t steps_ = 0;
+  bool tight_ = true;
+};
+
+}  // namespace slalom::linear
