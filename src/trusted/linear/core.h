@@ -29,6 +29,8 @@ struct TileJob {
   const std::byte* src = nullptr;  // the tile: Tiling::tile_bytes(rows) readable bytes
   std::size_t rows = 0;
   std::size_t chunk = 0;
+  const std::int32_t* init =
+      nullptr;                   // addends, `stride` of them in the order of a position's sums
   std::int32_t* sums = nullptr;  // rows * out.w * stride
   std::size_t worker = 0;
 };
@@ -53,6 +55,9 @@ class Core {
   // reads_only_rows says that run() reads no byte beyond the rows of the job: then the image itself
   // can serve as the tile.
   [[nodiscard]] virtual bool reads_only_rows(std::size_t rows) const noexcept = 0;
+  // writes_only_rows says that run() writes no sums beyond the rows of the job; otherwise up to the
+  // tiling's number of rows.
+  [[nodiscard]] virtual bool writes_only_rows(std::size_t) const noexcept { return true; }
   // run writes the sums of one part. scratch_bytes() are needed at scratch, 64-byte aligned.
   virtual void run(const TileJob& job, std::size_t part, std::byte* scratch) noexcept = 0;
   // run_all writes the sums over all parts, mod 2^32.

@@ -56,8 +56,7 @@ FloatEngine::FloatEngine(const model::Conv& conv, std::span<const float> weights
       own_pool_(1),
       pool_(options.pool != nullptr ? *options.pool : own_pool_),
       tiling_(tiling),
-      plan_(tiling, kernels.columns),
-      bias_(bias.begin(), bias.end()) {
+      plan_(tiling, kernels.columns) {
   const model::Conv& c = tiling_.conv;
   if (direct_depthwise(conv)) {
     stride_ = tiling_.channels;
@@ -69,6 +68,12 @@ FloatEngine::FloatEngine(const model::Conv& conv, std::span<const float> weights
   } else {
     stride_ = plan_.group_columns() * c.groups / tiling_.chunks;
     packed_ = plan_.pack(weights.data());
+  }
+  // The bias is what the sums start from, in the order of the packed columns.
+  bias_.assign(stride_ * tiling_.chunks, 0.0F);
+  for (std::size_t o = 0; o < bias.size(); ++o) {
+    const bool grouped = c.groups > 1 && !direct_depthwise(conv);
+    bias_[grouped ? o / c.group_out() * plan_.group_columns() + o % c.group_out() : o] = bias[o];
   }
   const std::size_t sums = tiling_.rows * c.out.w * stride_ * sizeof(float);
   pool_.reserve_scratch(tiling_.tile_bytes(tiling_.rows) + sums);
@@ -115,6 +120,7 @@ void FloatEngine::run_tile(const float* image, std::size_t first, std::size_t ro
                         .taps = taps_,
                         .weights = packed_.data(),
                         .channels = tiling_.channels,
+                        .init = bias_.data(),
                         .dst = sums,
                         .dst_stride = stride_});
     finish(sums, positions, 0, c.out.c, y);
@@ -125,6 +131,7 @@ void FloatEngine::run_tile(const float* image, std::size_t first, std::size_t ro
     auto t = plan_.tile<float, float>(src, rows, g);
     t.weights = packed_.data() + column / kernels_.columns * t.block_weights;
     t.blocks = stride_ / c.groups / kernels_.columns;
+    t.init = bias_.data() + column;
     t.dst = sums + g * plan_.group_columns();
     t.dst_stride = stride_;
     kernels_.gemm(t);
@@ -139,11 +146,10 @@ void FloatEngine::finish(const float* sums, std::size_t positions, std::size_t c
   n = std::min(n, channels - channel);
   const float low = options_.low;
   const float high = options_.high;
-  const float* bias = bias_.data() + channel;
   for (std::size_t p = 0; p < positions; ++p) {
     float* out = y + p * channels + channel;
     for (std::size_t i = 0; i < n; ++i) {
-      out[i] = std::min(std::max(sums[i] + bias[i], low), high);
+      out[i] = std::min(std::max(sums[i], low), high);
     }
     sums += stride_;
   }

@@ -61,6 +61,7 @@ class GemmCore final : public Core {
       t.weights = packed_.data() + column / kernels_.columns * t.block_weights +
                   plan_.weights_before(first);
       t.blocks = shape.stride / shape.groups / kernels_.columns;
+      t.init = job.init + g * shape.group_stride;
       t.dst = job.sums + g * shape.group_stride;
       t.dst_stride = shape.stride;
       kernels_.gemm(t);
@@ -108,6 +109,7 @@ class DepthwiseCore final : public Core {
                         .taps = taps_,
                         .weights = packed_.data(),
                         .channels = tiling_.channels,
+                        .init = job.init,
                         .dst = job.sums,
                         .dst_stride = tiling_.channels});
   }

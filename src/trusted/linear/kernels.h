@@ -40,7 +40,8 @@ struct Segment {
 
 // GemmTileOf is one implicit matrix product: for each position p and column n of `blocks` column
 // blocks
-//   dst[p*dst_stride + n] (+)= sum over segments and their elements of tile element * weight.
+//   dst[p*dst_stride + n] = init[n] + sum over segments and their elements of tile element *
+//   weight.
 // Position p = (y, x) with x < width starts at src + y*row_bytes + x*column_bytes. The packed
 // weights of a block are [step][column of the block][elements in 4 bytes of the tile].
 template <class Weight, class Sum>
@@ -54,16 +55,16 @@ struct GemmTileOf {
   const Weight* weights = nullptr;
   std::size_t block_weights = 0;  // from one block's weights to the next one's
   std::size_t blocks = 0;
+  const Sum* init = nullptr;  // one for each column, the blocks' padding included
   Sum* dst = nullptr;
   std::size_t dst_stride = 0;
-  bool accumulate = false;
 };
 using GemmTile = GemmTileOf<std::int8_t, std::int32_t>;
 
 // DepthwiseTileOf multiplies each channel by its own taps. Offsets and strides count elements. For
 // int16, two taps at a time:
-//   dst[p*dst_stride + c] = sum over pairs j of tile[p + taps[2j]][c]*w[j][c][0]
-//                                             + tile[p + taps[2j+1]][c]*w[j][c][1]
+//   dst[p*dst_stride + c] = init[c] + sum over pairs j of tile[p + taps[2j]][c]*w[j][c][0]
+//                                                       + tile[p + taps[2j+1]][c]*w[j][c][1]
 // with an even number of taps and the weights of a pair as [channel][2], channels in the order in
 // which the kernel meets them: see depthwise_channel. For floats: sum of tile[p + taps[j]][c] *
 // w[j][c].
@@ -76,7 +77,8 @@ struct DepthwiseTileOf {
   std::size_t column_step = 0;
   std::span<const std::uint32_t> taps;
   const Element* weights = nullptr;
-  std::size_t channels = 0;  // a multiple of the kernel's depthwise_step; also the tile's
+  std::size_t channels = 0;   // a multiple of the kernel's depthwise_step; also the tile's
+  const Sum* init = nullptr;  // one for each of these channels
   Sum* dst = nullptr;
   std::size_t dst_stride = 0;
 };
@@ -112,23 +114,19 @@ struct Kernels {
                     const Planes& planes) noexcept;
   void (*cut_sums)(const std::int32_t* sums, std::size_t n, Format format,
                    const Planes& planes) noexcept;
-  // settle writes y[p*y_stride + c] = raw[p*raw_stride + c] + add[c] (wrapping) for p < positions
-  // and c < channels. y may be raw if y_stride <= raw_stride.
-  void (*settle)(const std::int32_t* raw, std::size_t raw_stride, const std::int32_t* add,
-                 std::size_t positions, std::size_t channels, std::int32_t* y,
-                 std::size_t y_stride) noexcept;
-  // join_words is settle of the sums of num_limbs(f) limbs, plane l at raw + l*plane_stride,
-  // followed by y = sum of 256^l * limb_l mod p: canonical for any int32 limbs. With `accumulate`
-  // the words already at y (canonical) are added. y and raw do not overlap.
+  // join_words writes y[p*y_stride + c] = sum of 256^l * raw_l[p*raw_stride + c] mod p (canonical,
+  // for any int32) over the num_limbs(f) limbs, plane l at raw + l*plane_stride; p < positions and
+  // c < channels. With `accumulate` the canonical words already at y are added. No overlap.
   void (*join_words)(field::Field f, const std::int32_t* raw, std::size_t plane_stride,
-                     std::size_t raw_stride, const std::int32_t* add, std::size_t positions,
-                     std::size_t channels, bool accumulate, std::uint32_t* y,
-                     std::size_t y_stride) noexcept;
-  // join_sums is settle of four limbs, their sum mod 2^32, and a bias for each channel. y may be
-  // plane 0 if y_stride <= raw_stride.
+                     std::size_t raw_stride, std::size_t positions, std::size_t channels,
+                     bool accumulate, std::uint32_t* y, std::size_t y_stride) noexcept;
+  // join_sums is the same over four limbs mod 2^32. y may be plane 0 if y_stride <= raw_stride.
   void (*join_sums)(const std::int32_t* raw, std::size_t plane_stride, std::size_t raw_stride,
-                    const std::int32_t* add, const std::int32_t* bias, std::size_t positions,
-                    std::size_t channels, std::int32_t* y, std::size_t y_stride) noexcept;
+                    std::size_t positions, std::size_t channels, std::int32_t* y,
+                    std::size_t y_stride) noexcept;
+  // add_rows adds (wrapping) init[c] to y[p*channels + c].
+  void (*add_rows)(const std::int32_t* init, std::size_t positions, std::size_t channels,
+                   std::int32_t* y) noexcept;
 };
 
 // FloatKernels is the same product on floats, for the float32 baseline; results differ in their

@@ -45,11 +45,11 @@ struct Isa {
   static Vec dot(Vec sum, Vec a, Vec w) noexcept { return dot_words(sum, a, w); }
   static Vec interleave_low(Vec a, Vec b) noexcept { return _mm512_unpacklo_epi16(a, b); }
   static Vec interleave_high(Vec a, Vec b) noexcept { return _mm512_unpackhi_epi16(a, b); }
-  static void store_pairs(std::int32_t* p, Vec low, Vec high) noexcept {
+  static void store_pairs(std::int32_t* p, const std::int32_t* init, Vec low, Vec high) noexcept {
     const Vec first = _mm512_set_epi64(11, 10, 3, 2, 9, 8, 1, 0);
     const Vec second = _mm512_set_epi64(15, 14, 7, 6, 13, 12, 5, 4);
-    store(p, _mm512_permutex2var_epi64(low, first, high));
-    store(p + kLanes, _mm512_permutex2var_epi64(low, second, high));
+    store(p, add(load(init), _mm512_permutex2var_epi64(low, first, high)));
+    store(p + kLanes, add(load(init + kLanes), _mm512_permutex2var_epi64(low, second, high)));
   }
 };
 
@@ -62,7 +62,6 @@ struct FloatIsa {
   static constexpr int kVectors = 4;
   static constexpr int kVectorWeights = kLanes;
 
-  static Vec zero() noexcept { return _mm512_setzero_ps(); }
   static Vec load(const float* p) noexcept { return _mm512_loadu_ps(p); }
   static void store(float* p, Vec v) noexcept { _mm512_storeu_ps(p, v); }
   static Vec load_weights(const float* p) noexcept { return load(p); }
@@ -98,9 +97,9 @@ const Kernels kAvx512Kernels = {
     .widen = widen,
     .cut_words = cut_words,
     .cut_sums = cut_sums,
-    .settle = settle,
     .join_words = join_words,
     .join_sums = join_sums,
+    .add_rows = add_rows,
 };
 
 const FloatKernels kAvx512FloatKernels = {

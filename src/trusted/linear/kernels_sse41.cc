@@ -45,9 +45,9 @@ struct Isa {
   static Vec dot(Vec sum, Vec a, Vec w) noexcept { return dot_words(sum, a, w); }
   static Vec interleave_low(Vec a, Vec b) noexcept { return _mm_unpacklo_epi16(a, b); }
   static Vec interleave_high(Vec a, Vec b) noexcept { return _mm_unpackhi_epi16(a, b); }
-  static void store_pairs(std::int32_t* p, Vec low, Vec high) noexcept {
-    store(p, low);
-    store(p + kLanes, high);
+  static void store_pairs(std::int32_t* p, const std::int32_t* init, Vec low, Vec high) noexcept {
+    store(p, add(load(init), low));
+    store(p + kLanes, add(load(init + kLanes), high));
   }
 };
 
@@ -60,7 +60,6 @@ struct FloatIsa {
   static constexpr int kVectors = 2;
   static constexpr int kVectorWeights = kLanes;
 
-  static Vec zero() noexcept { return _mm_setzero_ps(); }
   static Vec load(const float* p) noexcept { return _mm_loadu_ps(p); }
   static void store(float* p, Vec v) noexcept { _mm_storeu_ps(p, v); }
   static Vec load_weights(const float* p) noexcept { return load(p); }
@@ -96,9 +95,9 @@ const Kernels kSse41Kernels = {
     .widen = widen,
     .cut_words = cut_words,
     .cut_sums = cut_sums,
-    .settle = settle,
     .join_words = join_words,
     .join_sums = join_sums,
+    .add_rows = add_rows,
 };
 
 const FloatKernels kSse41FloatKernels = {

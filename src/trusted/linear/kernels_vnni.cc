@@ -41,11 +41,11 @@ struct Isa {
   static Vec dot(Vec sum, Vec a, Vec w) noexcept { return _mm512_dpbusd_epi32(sum, a, w); }
   static Vec interleave_low(Vec a, Vec b) noexcept { return _mm512_unpacklo_epi16(a, b); }
   static Vec interleave_high(Vec a, Vec b) noexcept { return _mm512_unpackhi_epi16(a, b); }
-  static void store_pairs(std::int32_t* p, Vec low, Vec high) noexcept {
+  static void store_pairs(std::int32_t* p, const std::int32_t* init, Vec low, Vec high) noexcept {
     const Vec first = _mm512_set_epi64(11, 10, 3, 2, 9, 8, 1, 0);
     const Vec second = _mm512_set_epi64(15, 14, 7, 6, 13, 12, 5, 4);
-    store(p, _mm512_permutex2var_epi64(low, first, high));
-    store(p + kLanes, _mm512_permutex2var_epi64(low, second, high));
+    store(p, add(load(init), _mm512_permutex2var_epi64(low, first, high)));
+    store(p + kLanes, add(load(init + kLanes), _mm512_permutex2var_epi64(low, second, high)));
   }
 };
 
@@ -70,9 +70,9 @@ const Kernels kVnniKernels = {
     .widen = widen,
     .cut_words = cut_words,
     .cut_sums = cut_sums,
-    .settle = settle,
     .join_words = join_words,
     .join_sums = join_sums,
+    .add_rows = add_rows,
 };
 
 }  // namespace slalom::linear

@@ -84,7 +84,7 @@ struct Multiplier {
 
 class OneDnnCore final : public Core {
  public:
-  explicit OneDnnCore(const Tiling& tiling) : Core(tiling) {}
+  OneDnnCore(const Tiling& tiling, const Kernels& kernels) : Core(tiling), kernels_(kernels) {}
 
   // prepare makes a primitive for each number of rows that tiles will have, or returns false if
   // oneDNN has none that is fast.
@@ -99,6 +99,9 @@ class OneDnnCore final : public Core {
     return {.first = first, .channels = n, .group_channels = n, .group_stride = n, .stride = n};
   }
   [[nodiscard]] bool reads_only_rows(std::size_t rows) const noexcept override {
+    return multiplier(rows, 0).rows == rows;
+  }
+  [[nodiscard]] bool writes_only_rows(std::size_t rows) const noexcept override {
     return multiplier(rows, 0).rows == rows;
   }
   [[nodiscard]] std::size_t scratch_bytes() const noexcept override { return scratch_bytes_; }
@@ -117,6 +120,8 @@ class OneDnnCore final : public Core {
     const dnnl_status_t status = dnnl_primitive_execute(
         m.primitive.get(), streams_[job.worker].get(), m.scratch_bytes != 0 ? 4 : 3, args.data());
     SLALOM_ASSERT(status == dnnl_success);
+    const std::size_t channels = chunk(job.chunk).channels;
+    kernels_.add_rows(job.init, job.rows * tiling_.conv.out.w, channels, job.sums);
   }
 
  private:
@@ -136,6 +141,7 @@ class OneDnnCore final : public Core {
   [[nodiscard]] bool add_multiplier(const ConvStage& stage, std::size_t rows, std::size_t chunk,
                                     std::size_t workers);
 
+  const Kernels& kernels_;
   OwnedEngine engine_;
   std::vector<OwnedStream> streams_;  // one a worker
   std::vector<Multiplier> multipliers_;
@@ -343,7 +349,7 @@ std::unique_ptr<Engine> make_onednn(const model::Linear& layer, const EngineOpti
     // The second stage of a pair meets the positions of the first one's tiles.
     if (cores.empty()) counts = row_counts(tiling);
     if (!cores.empty()) tiling.images_as_rows = false;
-    auto core = std::make_unique<OneDnnCore>(tiling);
+    auto core = std::make_unique<OneDnnCore>(tiling, *kernels);
     if (!core->prepare(stage, counts, workers)) return nullptr;
     cores.push_back(std::move(core));
     used = true;

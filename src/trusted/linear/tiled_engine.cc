@@ -2,6 +2,8 @@
 #include "linear/tiled_engine.h"
 
 #include <algorithm>
+#include <array>
+#include <cstring>
 #include <utility>
 
 #include "base/assert.h"
@@ -12,13 +14,7 @@ namespace {
 
 using field::Field;
 
-constexpr std::size_t kAllParts = ~std::size_t{0};
-
-// Bias is an addend for each output channel, alone and with the last core's correction.
-struct Bias {
-  std::vector<std::int32_t> alone;
-  std::vector<std::int32_t> corrected;
-};
+using Addends = std::vector<std::int32_t>;  // in the order of a core's sums, chunk after chunk
 
 // Place is one tile: rows [first, first + rows) of part `image` of the run, one chunk of channels.
 struct Place {
@@ -46,7 +42,7 @@ class TiledEngine final : public Engine {
         tiling_(cores_.front()->tiling()),
         filler_(tiling_, kernels) {
     lay_out_scratch();
-    make_additions();
+    make_addends();
   }
 
   void run_codes(std::span<const std::uint8_t> codes, std::uint8_t pad_code, std::size_t batch,
@@ -59,7 +55,7 @@ class TiledEngine final : public Engine {
 
  private:
   void lay_out_scratch();
-  void make_additions();
+  void make_addends();
   void check(std::size_t batch, std::size_t in, std::size_t out) const {
     SLALOM_ASSERT(batch >= 1 && batch <= max_batch_ && in == batch * layer_.in().elements() &&
                   out == batch * layer_.out().elements());
@@ -80,36 +76,28 @@ class TiledEngine final : public Engine {
     return reinterpret_cast<std::int32_t*>(scratch + sums_at_) + plane * sums_stride_;
   }
 
-  // settle turns one plane of raw sums into [position][channel] ones with `add` (of the chunk's
-  // channels) added; in place if y == raw and y_stride is the number of channels.
-  void settle(const ChunkShape& shape, std::size_t positions, const std::int32_t* add,
-              const std::int32_t* raw, std::int32_t* y, std::size_t y_stride) const noexcept {
-    const std::size_t n = shape.group_channels;
-    if (shape.groups == 1) {
-      kernels_.settle(raw, shape.stride, add, positions, n, y, y_stride);
-      return;
-    }
-    for (std::size_t p = 0; p < positions;
-         ++p) {  // positions outside: nothing unread is overwritten
-      for (std::size_t g = 0; g < shape.groups; ++g) {
-        kernels_.settle(raw + p * shape.stride + g * shape.group_stride, 0, add + g * n, 1, n,
-                        y + p * y_stride + g * n, 0);
-      }
-    }
-  }
+  // arrange puts one value for each output channel into the order of a core's sums.
+  [[nodiscard]] static Addends arrange(const Core& core, std::span<const std::int32_t> values);
 
-  // code_sums writes Y plus `bias` (one for each output channel) of a tile to y, contiguous in the
-  // chunk's channels or with the stride of the whole output. y may be plane 0 of the sums.
+  // job describes one core's work on a tile.
+  [[nodiscard]] TileJob job(const Core& core, const Place& at, const std::byte* src,
+                            const Addends& addends, std::int32_t* to) const noexcept {
+    const bool is_last = &core == &last();
+    const std::size_t chunk = is_last ? at.chunk : 0;
+    return {.src = src,
+            .rows = pair() && is_last ? at.positions : at.rows,
+            .chunk = chunk,
+            .init = addends.data() + chunk * core.chunk(0).stride,
+            .sums = to,
+            .worker = at.worker};
+  }
+  // code_sums writes Y plus what `addends` holds beside the corrections to y. y may be plane 0.
   void code_sums(const Place& at, std::span<const std::uint8_t> codes, std::uint8_t pad_code,
-                 std::byte* scratch, const Bias& bias, std::int32_t* y,
+                 std::byte* scratch, const Addends& addends, std::int32_t* y,
                  std::size_t y_stride) const noexcept;
-  // run_limbs makes the raw sums of each limb plane: of one part, or, for the last core, of all of
-  // them mod 2^32 (kAllParts).
-  void run_limbs(Core& core, const Planes& tiles, std::size_t limbs, const Place& at,
-                 std::size_t part, std::byte* scratch) const noexcept;
   // word_sums writes the residues of a core's outputs for a tile's limb planes.
-  void word_sums(Core& core, Field f, const Planes& tiles, const Place& at, std::byte* scratch,
-                 std::uint32_t* y, std::size_t y_stride) const noexcept;
+  void word_sums(std::size_t core_index, Field f, const Planes& tiles, const Place& at,
+                 std::byte* scratch, std::uint32_t* y, std::size_t y_stride) const noexcept;
 
   const model::Linear& layer_;
   std::string_view name_;
@@ -122,9 +110,9 @@ class TiledEngine final : public Engine {
   const Tiling& tiling_;  // of the first core; a pair's second works on the same positions
   Filler filler_;
 
-  std::vector<std::int32_t> correction_;  // of the last core, over all parts
-  Bias no_bias_;
-  Bias bias_;
+  std::array<std::vector<Addends>, 2> corrections_;  // [core][part]
+  Addends corrected_;                                // the last core's, over all parts
+  Addends biased_;                                   // the same and the layer's bias
   std::vector<float> multiplier_;  // one for each channel, padded as field::Epilogue wants
 
   // Scratch of a worker, byte offsets: input planes; sums, one plane for each limb; for a pair the
@@ -161,22 +149,40 @@ void TiledEngine::lay_out_scratch() {
   pool_.reserve_scratch(core_at_ + core_scratch);
 }
 
-void TiledEngine::make_additions() {
-  const std::size_t channels = layer_.out().c;
-  const auto sum = [&](const std::vector<std::int32_t>& a, std::span<const std::int32_t> b) {
-    std::vector<std::int32_t> out(channels);
-    kernels_.settle(a.data(), channels, b.data(), 1, channels, out.data(), channels);
-    return out;
-  };
-  correction_.assign(channels, 0);
-  for (std::size_t part = 0; part < last().parts(); ++part) {
-    correction_ = sum(correction_, last().correction(part));
+Addends TiledEngine::arrange(const Core& core, std::span<const std::int32_t> values) {
+  Addends out(core.tiling().chunks * core.chunk(0).stride, 0);
+  for (std::size_t i = 0; i < core.tiling().chunks; ++i) {
+    const ChunkShape shape = core.chunk(i);
+    for (std::size_t c = 0; c < shape.channels; ++c) {
+      const std::size_t at =
+          c / shape.group_channels * shape.group_stride + c % shape.group_channels;
+      out[i * core.chunk(0).stride + at] = values[shape.first + c];
+    }
   }
-  no_bias_ = {std::vector<std::int32_t>(channels, 0), correction_};
-  bias_ = {layer_.bias, sum(layer_.bias, correction_)};
+  return out;
+}
+
+void TiledEngine::make_addends() {
+  std::vector<std::uint32_t> whole(layer_.out().c, 0);  // unsigned: sums wrap
+  for (std::size_t i = 0; i < cores_.size(); ++i) {
+    for (std::size_t part = 0; part < cores_[i]->parts(); ++part) {
+      const auto values = cores_[i]->correction(part);
+      corrections_[i].push_back(arrange(*cores_[i], values));
+      if (i + 1 != cores_.size()) continue;
+      for (std::size_t o = 0; o < whole.size(); ++o) {
+        whole[o] += static_cast<std::uint32_t>(values[o]);
+      }
+    }
+  }
+  std::vector<std::int32_t> values(whole.begin(), whole.end());
+  corrected_ = arrange(last(), values);
+  for (std::size_t o = 0; o < whole.size(); ++o) {
+    values[o] = static_cast<std::int32_t>(whole[o] + static_cast<std::uint32_t>(layer_.bias[o]));
+  }
+  biased_ = arrange(last(), values);
   const std::vector<float>& m = layer_.requant.multiplier;
-  multiplier_.assign(base::round_up(channels, field::kChannelPad), 1.0F);
-  for (std::size_t o = 0; o < channels; ++o) multiplier_[o] = m[m.size() == 1 ? 0 : o];
+  multiplier_.assign(base::round_up(whole.size(), field::kChannelPad), 1.0F);
+  for (std::size_t o = 0; o < whole.size(); ++o) multiplier_[o] = m[m.size() == 1 ? 0 : o];
 }
 
 template <class Body>
@@ -199,69 +205,73 @@ void TiledEngine::for_each_tile(std::size_t batch, Body body) {
                      });
 }
 
-void TiledEngine::code_sums(const Place& at, std::span<const std::uint8_t> codes,
-                            std::uint8_t pad_code, std::byte* scratch, const Bias& bias,
-                            std::int32_t* y, std::size_t y_stride) const noexcept {
-  Core& core = *cores_.front();
-  const std::size_t row_elements = std::size_t{tiling_.conv.in.w} * tiling_.conv.in.c;
-  const std::uint8_t* image = codes.data() + at.image * layer_.in().elements();
-  TileJob job{.src = scratch,
-              .rows = at.rows,
-              .chunk = pair() ? 0 : at.chunk,
-              .sums = sums(scratch, 0),
-              .worker = at.worker};
-  if (tiling_.format == Format::kBytes && !tiling_.padded() && core.reads_only_rows(at.rows)) {
-    const std::size_t first =
-        at.first * (tiling_.images_as_rows ? 1 : tiling_.conv.window.stride_h);
-    job.src = reinterpret_cast<const std::byte*>(image + first * row_elements);
-  } else {
-    filler_.codes(image, pad_code, at.first, at.rows, scratch);
-  }
-  core.run_all(job, scratch + core_at_);
-  const ChunkShape shape = core.chunk(job.chunk);
-  if (!pair()) {
-    settle(shape, at.positions, bias.corrected.data() + shape.first, job.sums, y, y_stride);
-    return;
-  }
-  // The exact sums between the stages, cut into digits, through the second stage.
-  auto* middle = reinterpret_cast<std::int32_t*>(scratch + middle_at_);
-  settle(shape, at.positions, core.correction(0).data(), job.sums, middle, shape.channels);
-  const Planes tiles = planes(scratch + middle_tile_at_, middle_stride_);
-  kernels_.cut_sums(middle, at.positions * shape.channels, last().tiling().format, tiles);
-  run_limbs(last(), tiles, kMaxLimbs, at, kAllParts, scratch);
-  const ChunkShape outer = last().chunk(at.chunk);
-  kernels_.join_sums(sums(scratch, 0), sums_stride_, outer.stride, correction_.data() + outer.first,
-                     bias.alone.data() + outer.first, at.positions, outer.channels, y, y_stride);
-}
-
-void TiledEngine::run_limbs(Core& core, const Planes& tiles, std::size_t limbs, const Place& at,
-                            std::size_t part, std::byte* scratch) const noexcept {
-  const bool second = pair() && &core == &last();
-  for (std::size_t l = 0; l < limbs; ++l) {
-    const TileJob job{.src = tiles[l],
-                      .rows = second ? at.positions : at.rows,
-                      .chunk = &core == &last() ? at.chunk : 0,
-                      .sums = sums(scratch, l),
-                      .worker = at.worker};
-    if (part == kAllParts) {
-      core.run_all(job, scratch + core_at_);
-    } else {
-      core.run(job, part, scratch + core_at_);
+// compact moves the sums of a tile to y, channels side by side; in place too.
+void compact(const ChunkShape& shape, std::size_t positions, const std::int32_t* sums,
+             std::int32_t* y, std::size_t y_stride) noexcept {
+  if (y == sums && shape.groups == 1 && shape.stride == y_stride) return;
+  for (std::size_t p = 0; p < positions; ++p) {
+    for (std::size_t g = 0; g < shape.groups; ++g) {
+      std::memmove(y + p * y_stride + g * shape.group_channels,
+                   sums + p * shape.stride + g * shape.group_stride,
+                   shape.group_channels * sizeof(std::int32_t));
     }
   }
 }
 
-void TiledEngine::word_sums(Core& core, Field f, const Planes& tiles, const Place& at,
+void TiledEngine::code_sums(const Place& at, std::span<const std::uint8_t> codes,
+                            std::uint8_t pad_code, std::byte* scratch, const Addends& addends,
+                            std::int32_t* y, std::size_t y_stride) const noexcept {
+  Core& core = *cores_.front();
+  const std::size_t row_elements = std::size_t{tiling_.conv.in.w} * tiling_.conv.in.c;
+  const std::uint8_t* image = codes.data() + at.image * layer_.in().elements();
+  const std::byte* src = scratch;
+  if (tiling_.format == Format::kBytes && !tiling_.padded() && core.reads_only_rows(at.rows)) {
+    const std::size_t first =
+        at.first * (tiling_.images_as_rows ? 1 : tiling_.conv.window.stride_h);
+    src = reinterpret_cast<const std::byte*>(image + first * row_elements);
+  } else {
+    filler_.codes(image, pad_code, at.first, at.rows, scratch);
+  }
+  std::byte* const core_scratch = scratch + core_at_;
+  if (!pair()) {
+    const ChunkShape shape = core.chunk(at.chunk);
+    const bool direct =
+        shape.groups == 1 && shape.stride == y_stride && core.writes_only_rows(at.rows);
+    std::int32_t* to = direct ? y : sums(scratch, 0);
+    core.run_all(job(core, at, src, addends, to), core_scratch);
+    compact(shape, at.positions, to, y, y_stride);
+    return;
+  }
+  // The exact sums between the stages, cut into digits, through the second stage.
+  core.run_all(job(core, at, src, corrections_[0][0], sums(scratch, 0)), core_scratch);
+  const ChunkShape inner = core.chunk(0);
+  auto* middle = reinterpret_cast<std::int32_t*>(scratch + middle_at_);
+  compact(inner, at.positions, sums(scratch, 0), middle, inner.channels);
+  const Planes tiles = planes(scratch + middle_tile_at_, middle_stride_);
+  kernels_.cut_sums(middle, at.positions * inner.channels, last().tiling().format, tiles);
+  for (std::size_t l = 0; l < kMaxLimbs; ++l) {
+    last().run_all(job(last(), at, tiles[l], l == 0 ? addends : corrected_, sums(scratch, l)),
+                   core_scratch);
+  }
+  const ChunkShape outer = last().chunk(at.chunk);
+  kernels_.join_sums(sums(scratch, 0), sums_stride_, outer.stride, at.positions, outer.channels, y,
+                     y_stride);
+}
+
+void TiledEngine::word_sums(std::size_t core_index, Field f, const Planes& tiles, const Place& at,
                             std::byte* scratch, std::uint32_t* y,
                             std::size_t y_stride) const noexcept {
+  Core& core = *cores_[core_index];
   const ChunkShape shape = core.chunk(&core == &last() ? at.chunk : 0);
   const std::size_t n = shape.group_channels;
   for (std::size_t part = 0; part < core.parts(); ++part) {
-    run_limbs(core, tiles, field::num_limbs(f), at, part, scratch);
-    const std::int32_t* add = core.correction(part).data() + shape.first;
+    const Addends& addends = corrections_[core_index][part];
+    for (std::size_t l = 0; l < field::num_limbs(f); ++l) {
+      core.run(job(core, at, tiles[l], addends, sums(scratch, l)), part, scratch + core_at_);
+    }
     for (std::size_t g = 0; g < shape.groups; ++g) {
       kernels_.join_words(f, sums(scratch, 0) + g * shape.group_stride, sums_stride_, shape.stride,
-                          add + g * n, at.positions, n, part != 0, y + g * n, y_stride);
+                          at.positions, n, part != 0, y + g * n, y_stride);
     }
   }
 }
@@ -272,7 +282,7 @@ void TiledEngine::run_codes(std::span<const std::uint8_t> codes, std::uint8_t pa
   const std::size_t out_c = layer_.out().c;
   for_each_tile(batch, [&](const Place& at, std::byte* scratch) {
     std::int32_t* to = y.data() + at.position * out_c + last().chunk(at.chunk).first;
-    code_sums(at, codes, pad_code, scratch, no_bias_, to, out_c);
+    code_sums(at, codes, pad_code, scratch, corrected_, to, out_c);
   });
 }
 
@@ -284,7 +294,7 @@ void TiledEngine::run_requant(std::span<const std::uint8_t> codes, std::uint8_t 
   for_each_tile(batch, [&](const Place& at, std::byte* scratch) {
     const ChunkShape shape = last().chunk(at.chunk);
     std::int32_t* y = sums(scratch, 0);
-    code_sums(at, codes, pad_code, scratch, bias_, y, shape.channels);
+    code_sums(at, codes, pad_code, scratch, biased_, y, shape.channels);
     const field::Epilogue epilogue{.multiplier = multiplier_.data() + shape.first,
                                    .zero_point = rule.zero_point,
                                    .lo = rule.lo,
@@ -312,11 +322,11 @@ void TiledEngine::run_words(Field f, std::span<const std::uint32_t> words, std::
     if (pair()) {
       auto* middle = reinterpret_cast<std::uint32_t*>(scratch + middle_at_);
       const std::size_t channels = layer_.stages[1].conv.in.c;
-      word_sums(*cores_.front(), f, tiles, at, scratch, middle, channels);
+      word_sums(0, f, tiles, at, scratch, middle, channels);
       tiles = planes(scratch + middle_tile_at_, middle_stride_);
       kernels_.cut_words(f, middle, at.positions * channels, last().tiling().format, tiles);
     }
-    word_sums(last(), f, tiles, at, scratch,
+    word_sums(cores_.size() - 1, f, tiles, at, scratch,
               y.data() + at.position * out_c + last().chunk(at.chunk).first, out_c);
   });
 }

@@ -128,7 +128,8 @@ class EngineTest : public ::testing::TestWithParam<Subject> {
  protected:
   void check(const Linear& layer, std::size_t batch, std::span<const Data> kinds) {
     const Subject& subject = GetParam();
-    EngineOptions options{.cpu = subject.cpu, .pool = &pool_, .max_batch = batch};
+    EngineOptions options{
+        .cpu = subject.cpu, .pool = &pool_, .max_batch = batch + uniform(random_, 0, 3)};
     if (uniform(random_, 0, 1) == 0) options.pool = nullptr;
     const auto engine = subject.candidate->make(layer, options);
     if (subject.name == "onednn" && engine == nullptr) return;  // it may decline; see TearDown
