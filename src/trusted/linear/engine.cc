@@ -54,6 +54,11 @@ Result<std::unique_ptr<Engine>> choose_engine(const model::Linear& layer,
   }
   for (const Candidate& candidate : candidates) {
     if (options.backend != Backend::kAuto && options.backend != candidate.backend) continue;
+    // Without AMX our own kernels are as fast as oneDNN's.
+    if (options.backend == Backend::kAuto && candidate.backend == Backend::kOneDnn &&
+        !options.cpu.amx_int8) {
+      continue;
+    }
     auto engine = candidate.make(layer, options);
     if (engine == nullptr) continue;
     if (options.prove && candidate.backend != Backend::kPortable &&

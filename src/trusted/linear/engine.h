@@ -24,7 +24,7 @@ enum class Backend : std::uint8_t {
   kAuto = 0,      // the fastest that this CPU has and that proves exact for the layer
   kPortable = 1,  // the specification
   kOwn = 2,       // own kernels (pmaddwd and wider)
-  kOneDnn = 3,    // VNNI and AMX only
+  kOneDnn = 3,    // VNNI and AMX only; kAuto takes it where there is AMX
 };
 
 // kMaxTerms is the longest sum that an engine takes: K words of 31 bits times 8-bit weights stay

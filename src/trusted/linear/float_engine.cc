@@ -23,7 +23,8 @@ Tiling float_tiling(const model::Conv& conv, const FloatKernels& kernels, std::s
   const bool direct = direct_depthwise(conv);
   return make_tiling(conv, {.format = Format::kFloats,
                             .channel_step = direct ? kernels.depthwise_step : 1,
-                            .column_step = direct ? kernels.depthwise_step : kernels.columns,
+                            .column_step = direct ? kernels.depthwise_step : kernels.lanes,
+                            .chunk_step = kernels.columns,
                             .threads = threads,
                             .max_batch = max_batch});
 }
@@ -56,7 +57,7 @@ FloatEngine::FloatEngine(const model::Conv& conv, std::span<const float> weights
       own_pool_(1),
       pool_(options.pool != nullptr ? *options.pool : own_pool_),
       tiling_(tiling),
-      plan_(tiling, kernels.columns) {
+      plan_(tiling, kernels.lanes, kernels.columns) {
   const model::Conv& c = tiling_.conv;
   if (direct_depthwise(conv)) {
     stride_ = tiling_.channels;
@@ -129,8 +130,8 @@ void FloatEngine::run_tile(const float* image, std::size_t first, std::size_t ro
   for (std::size_t g = 0; g < c.groups; ++g) {
     const std::size_t column = chunk * stride_ + g * plan_.group_columns();
     auto t = plan_.tile<float, float>(src, rows, g);
-    t.weights = packed_.data() + column / kernels_.columns * t.block_weights;
-    t.blocks = stride_ / c.groups / kernels_.columns;
+    t.weights = packed_.data() + column * plan_.column_weights();
+    t.columns = stride_ / c.groups;
     t.init = bias_.data() + column;
     t.dst = sums + g * plan_.group_columns();
     t.dst_stride = stride_;

@@ -11,11 +11,12 @@ constexpr std::size_t kSegmentSteps = 256;
 
 }  // namespace
 
-GemmPlan::GemmPlan(const Tiling& tiling, std::size_t columns)
+GemmPlan::GemmPlan(const Tiling& tiling, std::size_t lanes, std::size_t columns)
     : tiling_(tiling),
+      lanes_(lanes),
       columns_(columns),
       per_step_(4 / tiling.element_bytes()),
-      group_columns_(base::round_up(tiling.conv.group_out(), columns)) {
+      group_columns_(base::round_up(tiling.conv.group_out(), lanes)) {
   const model::Conv& c = tiling_.conv;
   const model::Window& w = c.window;
   const bool joined = w.dilation_w == 1 && c.groups == 1;  // a kernel row is one run

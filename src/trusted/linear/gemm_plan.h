@@ -13,10 +13,12 @@
 namespace slalom::linear {
 
 // GemmPlan is how a convolution over a tile becomes the segments of one matrix product, and how
-// weights are packed for it: [group][column block][step][column][elements of a step].
+// weights are packed for it: [group][block of columns][step][column of the block][element of the
+// step].
 class GemmPlan {
  public:
-  GemmPlan(const Tiling& tiling, std::size_t columns);
+  // lanes and columns are those of the kernels.
+  GemmPlan(const Tiling& tiling, std::size_t lanes, std::size_t columns);
 
   [[nodiscard]] std::span<const Segment> segments() const noexcept { return segments_; }
   // part_end is the number of segments of parts 0..part; each part has at most 131,072 terms, so
@@ -26,10 +28,11 @@ class GemmPlan {
   // tight: no step reads beyond its run.
   [[nodiscard]] bool tight() const noexcept { return tight_; }
   [[nodiscard]] std::size_t group_columns() const noexcept { return group_columns_; }
-  [[nodiscard]] std::size_t block_weights() const noexcept { return steps_ * columns_ * per_step_; }
-  // weights_before is where the packed weights of a segment begin in its block.
-  [[nodiscard]] std::size_t weights_before(std::size_t segment) const noexcept {
-    return steps_before_[segment] * columns_ * per_step_;
+  // column_weights is what one column takes of the packed weights; a block begins at its first
+  // column's share.
+  [[nodiscard]] std::size_t column_weights() const noexcept { return steps_ * per_step_; }
+  [[nodiscard]] std::size_t first_step(std::size_t segment) const noexcept {
+    return steps_before_[segment];
   }
 
   // tile describes the product of one tile for one group, without weights and destination.
@@ -44,22 +47,24 @@ class GemmPlan {
             .row_bytes = stride_h * tiling_.row_bytes(),
             .column_bytes = c.window.stride_w * tiling_.column_bytes(),
             .segments = segments_,
-            .block_weights = block_weights()};
+            .vector_weights = lanes_ * column_weights()};
   }
 
   template <class Weight>
   [[nodiscard]] std::vector<Weight> pack(const Weight* weights) const {
     const model::Conv& c = tiling_.conv;
-    std::vector<Weight> packed(c.groups * group_columns_ / columns_ * block_weights(), Weight{0});
+    std::vector<Weight> packed(c.groups * group_columns_ * column_weights(), Weight{0});
     for (std::size_t o = 0; o < c.out.c; ++o) {
-      const std::size_t column = o / c.group_out() * group_columns_ + o % c.group_out();
-      Weight* to =
-          packed.data() + column / columns_ * block_weights() + column % columns_ * per_step_;
+      const std::size_t column = o % c.group_out();
+      const std::size_t block = column / columns_ * columns_;
+      const std::size_t step = std::min(columns_, group_columns_ - block) * per_step_;
+      Weight* to = packed.data() + (o / c.group_out() * group_columns_ + block) * column_weights() +
+                   (column - block) * per_step_;
       for (std::size_t s = 0; s < segments_.size(); ++s) {
         const Weight* from = weights + o * c.terms() + runs_[s].weight;
-        Weight* at = to + weights_before(s);
+        Weight* at = to + steps_before_[s] * step;
         for (std::size_t i = 0; i < runs_[s].terms; ++i) {
-          at[i / per_step_ * columns_ * per_step_ + i % per_step_] = from[i];
+          at[i / per_step_ * step + i % per_step_] = from[i];
         }
       }
     }
@@ -79,6 +84,7 @@ class GemmPlan {
   void add_run(std::size_t offset, std::size_t weight, std::size_t terms);
 
   Tiling tiling_;
+  std::size_t lanes_;
   std::size_t columns_;
   std::size_t per_step_;  // elements in 4 bytes of the tile
   std::size_t group_columns_;

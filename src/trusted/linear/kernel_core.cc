@@ -18,7 +18,7 @@ class GemmCore final : public Core {
   GemmCore(const ConvStage& stage, const Kernels& kernels, const Tiling& tiling)
       : Core(tiling),
         kernels_(kernels),
-        plan_(tiling, kernels.columns),
+        plan_(tiling, kernels.lanes, kernels.columns),
         packed_(plan_.pack(stage.weights.data())) {
     const std::size_t channels = tiling_.conv.out.c;
     corrections_.assign(plan_.parts() * channels, 0);
@@ -58,9 +58,9 @@ class GemmCore final : public Core {
       const std::size_t column = shape.first + g * shape.group_stride;
       auto t = plan_.tile<std::int8_t, std::int32_t>(job.src, job.rows, g);
       t.segments = t.segments.subspan(first, last - first);
-      t.weights = packed_.data() + column / kernels_.columns * t.block_weights +
-                  plan_.weights_before(first);
-      t.blocks = shape.stride / shape.groups / kernels_.columns;
+      t.first_step = plan_.first_step(first);
+      t.weights = packed_.data() + column * plan_.column_weights();
+      t.columns = shape.stride / shape.groups;
       t.init = job.init + g * shape.group_stride;
       t.dst = job.sums + g * shape.group_stride;
       t.dst_stride = shape.stride;
@@ -127,13 +127,14 @@ std::unique_ptr<Core> make_kernel_core(const ConvStage& stage, const Kernels& ke
   TilingTarget own = target;
   if (direct_depthwise(stage.conv)) {
     own.format = Format::kWords;
-    own.channel_step = own.column_step = kernels.depthwise_step;
+    own.channel_step = own.column_step = own.chunk_step = kernels.depthwise_step;
     Tiling tiling = make_tiling(stage.conv, own);
     return std::make_unique<DepthwiseCore>(stage, kernels, tiling);
   }
   own.format = kernels.format;
   own.channel_step = 1;
-  own.column_step = kernels.columns;
+  own.column_step = kernels.lanes;
+  own.chunk_step = kernels.columns;
   return std::make_unique<GemmCore>(stage, kernels, make_tiling(stage.conv, own));
 }
 

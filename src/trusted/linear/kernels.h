@@ -38,12 +38,13 @@ struct Segment {
   std::uint32_t steps = 0;
 };
 
-// GemmTileOf is one implicit matrix product: for each position p and column n of `blocks` column
-// blocks
+// GemmTileOf is one implicit matrix product: for each position p and column n < columns
 //   dst[p*dst_stride + n] = init[n] + sum over segments and their elements of tile element *
 //   weight.
-// Position p = (y, x) with x < width starts at src + y*row_bytes + x*column_bytes. The packed
-// weights of a block are [step][column of the block][elements in 4 bytes of the tile].
+// Position p = (y, x) with x < width starts at src + y*row_bytes + x*column_bytes. Columns come in
+// blocks of Kernels::columns, a last one of some vectors of Kernels::lanes; the packed weights of a
+// block are [step][column of the block][elements in 4 bytes of the tile], a vector's share of them
+// vector_weights.
 template <class Weight, class Sum>
 struct GemmTileOf {
   const std::byte* src = nullptr;
@@ -52,10 +53,11 @@ struct GemmTileOf {
   std::size_t row_bytes = 0;
   std::size_t column_bytes = 0;
   std::span<const Segment> segments;
+  std::size_t first_step = 0;  // of the segments, in the packed weights
   const Weight* weights = nullptr;
-  std::size_t block_weights = 0;  // from one block's weights to the next one's
-  std::size_t blocks = 0;
-  const Sum* init = nullptr;  // one for each column, the blocks' padding included
+  std::size_t vector_weights = 0;
+  std::size_t columns = 0;    // a multiple of lanes
+  const Sum* init = nullptr;  // one for each column
   Sum* dst = nullptr;
   std::size_t dst_stride = 0;
 };
@@ -100,7 +102,8 @@ struct Kernels {
   std::string_view name;
   bool (*supported)(const base::CpuFeatures& cpu) noexcept;
   Format format = Format::kWords;  // that gemm reads
-  std::size_t columns = 0;         // of a column block
+  std::size_t lanes = 0;           // columns are padded to a multiple of this
+  std::size_t columns = 0;         // of a full block of columns
   std::size_t depthwise_step = 0;  // channels are padded to a multiple of this
 
   void (*gemm)(const GemmTile& tile) noexcept;
@@ -134,7 +137,8 @@ struct Kernels {
 struct FloatKernels {
   std::string_view name;
   bool (*supported)(const base::CpuFeatures& cpu) noexcept;
-  std::size_t columns = 0;         // of a column block
+  std::size_t lanes = 0;           // columns are padded to a multiple of this
+  std::size_t columns = 0;         // of a full block of columns
   std::size_t depthwise_step = 0;  // channels are padded to a multiple of this
   void (*gemm)(const GemmTileOf<float, float>& tile) noexcept;
   void (*depthwise)(const DepthwiseTileOf<float, float>& tile) noexcept;

@@ -23,8 +23,10 @@ struct Isa {
   using Sum = std::int32_t;
   static constexpr int kLanes = 16;
   static constexpr Format kFormat = Format::kWords;
-  static constexpr int kRows = 6;
   static constexpr int kVectors = 4;
+  static constexpr int rows(int vectors) noexcept {
+    return vectors == 4 ? 6 : vectors == 3 ? 8 : vectors == 2 ? 12 : 15;
+  }
   static constexpr int kVectorWeights = kLanes * 2;
 
   static Vec zero() noexcept { return _mm512_setzero_si512(); }
@@ -58,8 +60,10 @@ struct FloatIsa {
   using Weight = float;
   using Sum = float;
   static constexpr int kLanes = 16;
-  static constexpr int kRows = 6;
   static constexpr int kVectors = 4;
+  static constexpr int rows(int vectors) noexcept {
+    return vectors == 4 ? 6 : vectors == 3 ? 8 : vectors == 2 ? 12 : 15;
+  }
   static constexpr int kVectorWeights = kLanes;
 
   static Vec load(const float* p) noexcept { return _mm512_loadu_ps(p); }
@@ -90,6 +94,7 @@ const Kernels kAvx512Kernels = {
     .name = "avx512",
     .supported = supported,
     .format = Isa::kFormat,
+    .lanes = Isa::kLanes,
     .columns = std::size_t{Isa::kVectors} * Isa::kLanes,
     .depthwise_step = std::size_t{2} * Isa::kLanes,
     .gemm = gemm<Isa>,
@@ -105,6 +110,7 @@ const Kernels kAvx512Kernels = {
 const FloatKernels kAvx512FloatKernels = {
     .name = "avx512",
     .supported = supported,
+    .lanes = FloatIsa::kLanes,
     .columns = std::size_t{FloatIsa::kVectors} * FloatIsa::kLanes,
     .depthwise_step = FloatIsa::kLanes,
     .gemm = gemm<FloatIsa>,

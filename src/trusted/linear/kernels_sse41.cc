@@ -23,8 +23,8 @@ struct Isa {
   using Sum = std::int32_t;
   static constexpr int kLanes = 4;
   static constexpr Format kFormat = Format::kWords;
-  static constexpr int kRows = 6;
   static constexpr int kVectors = 2;
+  static constexpr int rows(int vectors) noexcept { return vectors == 1 ? 9 : 6; }
   static constexpr int kVectorWeights = kLanes * 2;
 
   static Vec zero() noexcept { return _mm_setzero_si128(); }
@@ -56,8 +56,8 @@ struct FloatIsa {
   using Weight = float;
   using Sum = float;
   static constexpr int kLanes = 4;
-  static constexpr int kRows = 6;
   static constexpr int kVectors = 2;
+  static constexpr int rows(int vectors) noexcept { return vectors == 1 ? 9 : 6; }
   static constexpr int kVectorWeights = kLanes;
 
   static Vec load(const float* p) noexcept { return _mm_loadu_ps(p); }
@@ -88,6 +88,7 @@ const Kernels kSse41Kernels = {
     .name = "sse41",
     .supported = supported,
     .format = Isa::kFormat,
+    .lanes = Isa::kLanes,
     .columns = std::size_t{Isa::kVectors} * Isa::kLanes,
     .depthwise_step = std::size_t{2} * Isa::kLanes,
     .gemm = gemm<Isa>,
@@ -103,6 +104,7 @@ const Kernels kSse41Kernels = {
 const FloatKernels kSse41FloatKernels = {
     .name = "sse41",
     .supported = supported,
+    .lanes = FloatIsa::kLanes,
     .columns = std::size_t{FloatIsa::kVectors} * FloatIsa::kLanes,
     .depthwise_step = FloatIsa::kLanes,
     .gemm = gemm<FloatIsa>,

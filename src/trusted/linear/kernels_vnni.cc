@@ -23,8 +23,10 @@ struct Isa {
   using Sum = std::int32_t;
   static constexpr int kLanes = 16;
   static constexpr Format kFormat = Format::kBytes;
-  static constexpr int kRows = 6;
   static constexpr int kVectors = 4;
+  static constexpr int rows(int vectors) noexcept {
+    return vectors == 4 ? 6 : vectors == 3 ? 8 : vectors == 2 ? 12 : 15;
+  }
   static constexpr int kVectorWeights = kLanes * 4;
 
   static Vec zero() noexcept { return _mm512_setzero_si512(); }
@@ -63,6 +65,7 @@ const Kernels kVnniKernels = {
     .name = "vnni",
     .supported = supported,
     .format = Isa::kFormat,
+    .lanes = Isa::kLanes,
     .columns = std::size_t{Isa::kVectors} * Isa::kLanes,
     .depthwise_step = std::size_t{2} * Isa::kLanes,
     .gemm = gemm<Isa>,

@@ -330,6 +330,7 @@ std::unique_ptr<Engine> make_onednn(const model::Linear& layer, const EngineOpti
   const std::size_t workers = options.pool == nullptr ? 1 : options.pool->size();
   TilingTarget target{.format = Format::kBytes,
                       .column_step = kColumnStep,
+                      .chunk_step = kColumnStep,
                       .threads = workers,
                       .max_batch = options.max_batch,
                       .whole = layer.stages.size() > 1};

@@ -65,8 +65,7 @@ Tiling make_tiling(const model::Conv& conv, const TilingTarget& target) noexcept
     return t.tile_bytes(rows) + rows * width * (columns / t.chunks) * sizeof(std::int32_t);
   };
   const auto can_split_columns = [&] {
-    return !target.whole && t.conv.groups == 1 &&
-           columns % (2 * t.chunks * target.column_step) == 0;
+    return !target.whole && t.conv.groups == 1 && columns % (2 * t.chunks * target.chunk_step) == 0;
   };
   t.rows = total;
   while (t.rows > 1 && bytes(t.rows) > kTileBudget) t.rows -= base::div_up(t.rows, 16);
