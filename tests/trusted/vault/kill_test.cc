@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -101,9 +102,13 @@ TEST(PadKill, NoPadIsUsedTwiceOverManyKills) {
       use(open(path.c_str(), O_RDWR), report[1]);
     }
     close(report[1]);
-    // Half of the kills land while the first stock is made, the rest while pads are in use.
-    const auto delay = std::chrono::microseconds(random() % (kill_count % 2 == 0 ? 4'000 : 40'000));
-    std::this_thread::sleep_for(delay);
+    // Half of the kills land while the first stock is made; the rest wait for the first pad in use,
+    // however slow the machine is.
+    if (kill_count % 2 != 0) {
+      pollfd first{report[0], POLLIN, 0};
+      ASSERT_EQ(poll(&first, 1, 60'000), 1);
+    }
+    std::this_thread::sleep_for(std::chrono::microseconds(random() % 4'000));
     kill(child, SIGKILL);
     int status = 0;
     waitpid(child, &status, 0);
@@ -121,7 +126,7 @@ TEST(PadKill, NoPadIsUsedTwiceOverManyKills) {
     if (kill_count % 5 == 1 && !older.empty()) write_file(path, older);
   }
   unlink(path.c_str());
-  EXPECT_GT(reporting, kKills / 4);
+  EXPECT_GE(reporting, kKills / 2);
   RecordProperty("kills", kKills);
   RecordProperty("pads", static_cast<int>(used.size()));
   std::printf("%d kills, %d of them with pads in use, %zu pads, none twice\n", kKills, reporting,

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstring>
 #include <set>
+#include <shared_mutex>
 #include <thread>
 
 #include "support/plans.h"
@@ -16,6 +17,7 @@ namespace {
 
 // SharedStore lets a test look at, change and bring back what the pads keep outside.
 struct Outside {
+  std::shared_mutex mutex;  // exclusive while the vector grows or goes
   std::vector<std::byte> bytes;
   std::uint64_t most = ~0ULL;
 };
@@ -23,24 +25,31 @@ class SharedStore final : public BlobStore {
  public:
   explicit SharedStore(Outside& outside) : outside_(outside) {}
   Status write(std::uint64_t offset, std::span<const std::byte> bytes) override {
+    const std::shared_lock lock(outside_.mutex);
     std::memcpy(outside_.bytes.data() + offset, bytes.data(), bytes.size());
     return {};
   }
   Status read(std::uint64_t offset, std::span<std::byte> out) override {
+    const std::shared_lock lock(outside_.mutex);
     if (offset + out.size() > outside_.bytes.size()) return Error{Errc::kUnavailable, "gone"};
     std::memcpy(out.data(), outside_.bytes.data() + offset, out.size());
     return {};
   }
   Status reserve(std::uint64_t bytes) override {
+    const std::lock_guard lock(outside_.mutex);
     if (bytes > outside_.most) return Error{Errc::kUnavailable, "full"};
     outside_.bytes.resize(std::max<std::size_t>(outside_.bytes.size(), bytes));
     return {};
   }
   Status clear() override {
+    const std::lock_guard lock(outside_.mutex);
     outside_.bytes.clear();
     return {};
   }
-  std::uint64_t size() override { return outside_.bytes.size(); }
+  std::uint64_t size() override {
+    const std::shared_lock lock(outside_.mutex);
+    return outside_.bytes.size();
+  }
 
  private:
   Outside& outside_;
