@@ -108,7 +108,7 @@ def main():
             total += 1
         for path in files:
             if os.path.exists(path):
-                failed += check(program, os.path.relpath(path), path, folder)
+                failed += check(program, os.path.basename(path), path, folder)
                 total += 1
     print("\n".join(failed))
     print(f"{total - len(failed)} passed, {len(failed)} failed")

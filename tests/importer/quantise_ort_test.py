@@ -5,9 +5,12 @@
 
 - The networks of networks.py and the files given are quantised by us and compared with their float
   outputs: a signal-to-noise ratio.
-- The same are quantised by ONNX Runtime's own tool, as QDQ and as QLinear operators, imported, and
-  compared with what ONNX Runtime makes of them: codes at most one step apart, and nearly all equal
-  (ONNX Runtime adds residual branches with another rounding).
+- The files are also quantised by ONNX Runtime's own tool, as QDQ and as QLinear operators, imported,
+  and compared with what ONNX Runtime makes of them. QDQ networks run there as the standard defines
+  the operators (no graph optimisation: the fused integer operators round residual additions in their
+  own way). Its sums are binary32 and ours are exact, so a code very near a tie may fall on the other
+  side, and what follows in that image with it. Therefore images are counted: most must have the same
+  codes, and all but one in a hundred the same best class.
 Exit code 77 ("skipped" for ctest) if ONNX Runtime is not installed.
 """
 
@@ -32,6 +35,8 @@ except ImportError as error:
     sys.exit(77)
 
 IMAGES = 6
+CODE_IMAGES = 100
+LEAST_SAME_IMAGES = 0.6  # measured: 0.79 to 0.96
 # What a plan cannot express, by the words of the refusal.
 REFUSED = {
     "upsampler": "stride = kernel",
@@ -79,16 +84,18 @@ def finish(values, function):
     return e if function == "softmax" else np.log(e)
 
 
-def inputs_of(path, name):
+def inputs_of(path, count=IMAGES):
+    """Draws inputs that depend on the file's name alone, so that a run can be repeated anywhere."""
+    name = os.path.basename(path)
     dims = onnx.load(path).graph.input[0].type.tensor_type.shape.dim
     shape = [dim.dim_value for dim in dims]
     random = np.random.default_rng(sum(map(ord, name)))
-    x = random.standard_normal([IMAGES, *shape[1:]]).astype(np.float32)
+    x = random.standard_normal([count, *shape[1:]]).astype(np.float32)
     return x, shape[0] > 0
 
 
 def check_float(program, name, path, folder):
-    x, fixed = inputs_of(path, name)
+    x, fixed = inputs_of(path)
     expected = ort_outputs(path, x, fixed, optimise=False)
     found, functions = our_outputs(program, path, x, folder, len(expected))
     refusal = next((text for key, text in REFUSED.items() if name.startswith(key)), None)
@@ -144,7 +151,7 @@ def last_step(path):
 
 def check_codes(program, name, path, x, folder):
     """Compares an already quantised network with ONNX Runtime's integers."""
-    expected = ort_outputs(path, x, False, optimise=True)[0].astype(np.float64)
+    expected = ort_outputs(path, x, False, optimise=False)[0].astype(np.float64)
     found, functions = our_outputs(program, path, x, folder, 1)
     if isinstance(found, str):
         return found
@@ -153,11 +160,14 @@ def check_codes(program, name, path, x, folder):
     if step is None:
         snr = 10 * np.log10((b**2).sum() / max(((a - b) ** 2).sum(), 1e-30))
         return None if snr > 25 else f"float outputs of {snr:.1f} dB"
-    steps = np.abs(a - b) / step
-    print(f"  {name}: {np.mean(steps > 0.5):.3%} of {steps.size} codes differ, by at most {steps.max():.0f}")
-    if steps.max() > 1.01 or np.mean(steps > 0.5) > 0.1:
-        return f"{np.mean(steps > 0.5):.2%} of the codes differ, by up to {steps.max():.0f}"
-    return None
+    steps = np.rint(np.abs(a - b) / step)
+    same = np.mean(steps.max(axis=1) == 0)
+    # Equal scores may be listed in either order.
+    best = np.mean(a[np.arange(len(a)), b.argmax(axis=1)] == a.max(axis=1))
+    text = (f"{same:.0%} of {len(a)} images with the same codes, {np.mean(steps > 0):.2%} of the codes "
+            f"differ, by at most {steps.max():.0f}; {best:.0%} with the same best class")
+    print(f"  {name}: {text}")
+    return None if same >= LEAST_SAME_IMAGES and best >= 0.99 else text
 
 
 def main():
@@ -176,13 +186,13 @@ def main():
             onnx.save(model, path)
             note(name, check_float(program, name, path, folder))
         for path in files:
-            note(os.path.relpath(path), check_float(program, os.path.relpath(path), path, folder))
+            note(os.path.basename(path), check_float(program, os.path.basename(path), path, folder))
         for path in files:
             for form in (ortq.QuantFormat.QDQ, ortq.QuantFormat.QOperator):
                 for signed in (False, True):
                     name = f"{os.path.basename(path)} {form.name} {'s8' if signed else 'u8'}"
-                    x, _ = inputs_of(path, path)
-                    target = quantised_by_ort(path, x, folder, form, signed)
+                    x, _ = inputs_of(path, CODE_IMAGES)
+                    target = quantised_by_ort(path, x[:IMAGES], folder, form, signed)
                     note(name, check_codes(program, name, target, x, folder))
     print("\n".join(failed))
     print(f"{total - len(failed)} passed, {len(failed)} failed")
