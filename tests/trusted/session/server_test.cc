@@ -72,6 +72,11 @@ class ServerTest : public ::testing::Test {
     EXPECT_EQ(frame->kind, Kind::kDone);
     EXPECT_TRUE(frame->payload.empty());
   }
+  // send_breach sends what ends the connection. The server may hang up when it has seen the header,
+  // and the rest then finds nobody.
+  void send_breach(Kind kind, std::size_t bytes) {
+    static_cast<void>(wire_->send(kind, std::vector<std::byte>(bytes)));
+  }
   // The server says what is wrong, once, and hangs up.
   void expect_end() {
     EXPECT_EQ(expect<ErrorText>(Kind::kError).code, Errc::kMalformed);
@@ -274,7 +279,7 @@ TEST_F(ServerTest, BreachesEndTheConnection) {
   });
   breach("more plan than announced", [&] {
     send(Kind::kPlan, PlanSize{10});
-    ASSERT_TRUE(wire_->send(Kind::kPlanBytes, std::vector<std::byte>(11)).ok());
+    send_breach(Kind::kPlanBytes, 11);
   });
   breach("an empty chunk", [&] {
     send(Kind::kPlan, PlanSize{10});
@@ -299,7 +304,7 @@ TEST_F(ServerTest, AWrongImageEndsTheRunAndTheConnection) {
   start();
   send(Kind::kRun);
   send_image(1);
-  ASSERT_TRUE(wire_->send(Kind::kImage, std::vector<std::byte>(47)).ok());
+  send_breach(Kind::kImage, 47);
   expect<Output>(Kind::kOutput);
   expect_end();
 }
