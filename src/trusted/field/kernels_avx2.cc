@@ -268,6 +268,7 @@ struct Avx2 {
 };
 
 //
+#include "field/vector_consume.h"
 #include "field/vector_loops.h"
 //
 #include "field/vector_check.h"

@@ -14,6 +14,7 @@ namespace {
 
 #include "field/vector_avx512.h"
 //
+#include "field/vector_consume.h"
 #include "field/vector_loops.h"
 //
 #include "field/vector_check.h"

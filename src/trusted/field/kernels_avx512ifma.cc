@@ -140,6 +140,7 @@ struct Ifma : Avx512 {
 };
 
 //
+#include "field/vector_consume.h"
 #include "field/vector_loops.h"
 //
 #include "field/vector_check.h"

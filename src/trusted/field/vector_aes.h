@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pad candidates (pad_stream.h) by the CPU's AES instructions; included like vector_loops.h. A is a
-// register of kBlocks cipher blocks: one with AES-NI, four with VAES.
+// Pad candidates (pad_stream.h) by the CPU's AES instructions; included like vector_consume.h. A is
+// a register of kBlocks cipher blocks: one with AES-NI, four with VAES.
 
 // expand_key is the key schedule of AES-256 (FIPS 197, section 5.2): 15 round keys of 16 bytes.
 template <int kConstant>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The vector type of AVX-512 F, BW, DQ and VL; included like vector_loops.h.
+// The vector type of AVX-512 F, BW, DQ and VL; included like vector_consume.h.
 
 // opaque hides where a value came from: the compiler must keep the register and cannot load again.
 [[gnu::always_inline]] inline __m512i opaque(__m512i x) noexcept {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// check_input over V, written once; included like vector_loops.h. V::Check says how s~ is cut into
-// limbs: kLimbs<F> signed digits of type Limb in base 2^kShift<F>, V::dot(acc, codes, limbs) adding
-// products into 32-bit lanes, kSteps the most blocks of 64 elements that these lanes hold.
+// check_input over V, written once; included like vector_consume.h. V::Check says how s~ is cut
+// into limbs: kLimbs<F> signed digits of type Limb in base 2^kShift<F>, V::dot(acc, codes, limbs)
+// adding products into 32-bit lanes, kSteps the most blocks of 64 elements that these lanes hold.
 //
 // Packed layout: [block of 64 elements][repetition][limb][64] Limb.
 
