@@ -8,8 +8,10 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <limits>
+#include <thread>
 #include <utility>
 
 #include "base/cpu.h"
@@ -21,6 +23,9 @@
 
 namespace slalom::host {
 namespace {
+
+// How long a process that others attach to may take to load its plan.
+constexpr std::chrono::seconds kStartTime{60};
 
 // device_list checks EngineOptions::devices; "none" becomes an empty list.
 Outcome<std::vector<std::string>> device_list(const std::vector<std::string>& specs) {
@@ -185,18 +190,26 @@ Done RunningEngine::load(const PlanFile& file) {
   return {};
 }
 
+// The socket is there from the process's first moment: one that still loads its plan is waited for.
 Done RunningEngine::attach(const std::string& socket_path) {
-  auto socket = connect_to(socket_path);
-  if (!socket) return socket.failure();
-  client_ = std::make_unique<ControlClient>(std::move(*socket));
-  const auto welcome = client_->hello();
-  if (!welcome) return welcome.failure();
-  if (welcome->state == session::State::kEmpty) {
-    return Failure{Errc::kUnavailable, "the trusted process at '" + socket_path + "' has no plan"};
+  const auto end = std::chrono::steady_clock::now() + kStartTime;
+  for (;;) {
+    auto socket = connect_to(socket_path);
+    if (!socket) return socket.failure();
+    client_ = std::make_unique<ControlClient>(std::move(*socket));
+    const auto welcome = client_->hello();
+    if (!welcome) return welcome.failure();
+    if (welcome->state == session::State::kStarted) {
+      digest_ = welcome->digest;
+      input_bytes_ = welcome->input_bytes;
+      return {};
+    }
+    if (std::chrono::steady_clock::now() >= end) {
+      return Failure{Errc::kUnavailable,
+                     "the trusted process at '" + socket_path + "' did not finish starting"};
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
-  digest_ = welcome->digest;
-  input_bytes_ = welcome->input_bytes;
-  return {};
 }
 
 Done RunningEngine::set_modes(const Modes& modes) {
