@@ -15,7 +15,6 @@
 #include <utility>
 #include <vector>
 
-#include "linear/float_engine.h"
 #include "linear_shapes.h"
 #ifdef SLALOM_WITH_ONEDNN
 #include "linear_onednn.h"
@@ -104,42 +103,8 @@ void network(benchmark::State& state, const char* name, Backend backend, Operati
   state.SetLabel(std::string(net->engines.back()->backend_name()));
 }
 
-// The float32 baseline, and oneDNN's own primitives to hold both against.
-void float_network(benchmark::State& state, const char* name, std::size_t threads,
-                   std::size_t batch) {
-  const std::vector<LayerShape> shapes = network_shapes(name);
-  base::ThreadPool pool(threads);
-  std::vector<std::unique_ptr<linear::FloatEngine>> engines;
-  std::size_t largest = 0;
-  double total = 0;
-  for (const LayerShape& shape : shapes) {
-    const model::Linear layer = make_layer(shape);
-    const std::vector<float> weights(layer.stages[0].weights.begin(),
-                                     layer.stages[0].weights.end());
-    const std::vector<float> bias(layer.bias.begin(), layer.bias.end());
-    auto engine = linear::FloatEngine::make(
-        layer.stages[0].conv, weights, bias,
-        {.cpu = base::detect_cpu(), .pool = &pool, .max_batch = batch, .low = 0.0F});
-    if (!engine) return state.SkipWithError(engine.error().message);
-    engines.push_back(std::move(engine).value());
-    largest = std::max({largest, layer.in().elements(), layer.out().elements()});
-    total += static_cast<double>(shape.count) * macs(layer);
-  }
-  std::vector<float> x(batch * largest, 0.5F);
-  std::vector<float> y(batch * largest);
-  for (auto _ : state) {
-    for (std::size_t i = 0; i < shapes.size(); ++i) {
-      const model::Conv conv = make_conv(shapes[i]);
-      for (std::size_t repeat = 0; repeat < shapes[i].count; ++repeat) {
-        engines[i]->run({x.data(), batch * conv.in.elements()}, batch,
-                        {y.data(), batch * conv.out.elements()});
-      }
-    }
-  }
-  report(state, total, batch);
-}
-
 #ifdef SLALOM_WITH_ONEDNN
+// oneDNN's own primitives, to hold the engines against.
 void onednn_network(benchmark::State& state, const char* name, OneDnnNetwork::Kind kind,
                     std::size_t threads, std::size_t batch) {
   const std::vector<LayerShape> shapes = network_shapes(name);
@@ -186,8 +151,6 @@ void add_all() {
                 [=](benchmark::State& state) { network(state, net, b, o, threads, batch); });
           }
         }
-        add(prefix + "own/fp32", threads, batch,
-            [=](benchmark::State& state) { float_network(state, net, threads, batch); });
 #ifdef SLALOM_WITH_ONEDNN
         constexpr std::pair<const char*, OneDnnNetwork::Kind> kKinds[] = {
             {"u8", OneDnnNetwork::Kind::kU8},

@@ -99,13 +99,12 @@ struct Case {
   bool device;
   model::Integrity integrity;
   model::Privacy privacy;
-  runtime::Precision precision;
+  Precision precision;
 };
 
-constexpr auto kInt8 = runtime::Precision::kInt8;
+constexpr auto kInt8 = Precision::kInt8;
 constexpr std::array kCases{
-    Case{"trusted only, fp32", false, model::Integrity::kOff, model::Privacy::kOff,
-         runtime::Precision::kFp32},
+    Case{"float32 baseline", false, model::Integrity::kOff, model::Privacy::kOff, Precision::kFp32},
     Case{"trusted only, int8", false, model::Integrity::kOff, model::Privacy::kOff, kInt8},
     Case{"unchecked", true, model::Integrity::kOff, model::Privacy::kOff, kInt8},
     Case{"verified, preprocessed", true, model::Integrity::kPreprocessed, model::Privacy::kOff,
@@ -119,7 +118,7 @@ constexpr std::array kCases{
 std::vector<Row> measure_all(const Options& o) {
   std::vector<Row> rows;
   std::unique_ptr<Session> session;
-  std::optional<bool> with_device;
+  std::optional<std::pair<bool, Precision>> started;
   for (const Case& c : kCases) {
     if (!o.filter.empty() && std::string(c.name).find(o.filter) == std::string::npos) continue;
     ModeOptions mode = o.mode;
@@ -127,10 +126,10 @@ std::vector<Row> measure_all(const Options& o) {
     mode.privacy = c.privacy;
     mode.precision = c.precision;
     if (!c.device) mode.devices = {"none"};
-    if (with_device != c.device) {
+    if (started != std::pair(c.device, c.precision)) {
       session.reset();  // the old processes end before new ones take the processors
       session = std::make_unique<Session>(o.what, mode);
-      with_device = c.device;
+      started = {c.device, c.precision};
     } else {
       session->reconfigure(mode);
     }

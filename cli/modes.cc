@@ -27,8 +27,7 @@ const Choices<Integrity> kIntegrities{{"off", Integrity::kOff},
                                       {"batched", Integrity::kBatched},
                                       {"preprocessed", Integrity::kPreprocessed}};
 const Choices<Privacy> kPrivacies{{"off", Privacy::kOff}, {"pads", Privacy::kPads}};
-const Choices<runtime::Precision> kPrecisions{{"int8", runtime::Precision::kInt8},
-                                              {"fp32", runtime::Precision::kFp32}};
+const Choices<Precision> kPrecisions{{"int8", Precision::kInt8}, {"fp32", Precision::kFp32}};
 const Choices<vault::WhenDry> kWhenDry{{"inline", vault::WhenDry::kInline},
                                        {"wait", vault::WhenDry::kWait},
                                        {"fail", vault::WhenDry::kFail}};
@@ -70,10 +69,10 @@ void check(const ModeOptions& o) {
   if (none(o) && o.privacy != Privacy::kOff) {
     stop("--device none sends nothing out, so there is nothing to hide; leave out --privacy");
   }
-  if (o.precision == runtime::Precision::kFp32 &&
+  if (o.precision == Precision::kFp32 &&
       !(none(o) && o.integrity == Integrity::kOff && o.privacy == Privacy::kOff)) {
     stop(
-        "--precision fp32 is a baseline inside the trusted process; add "
+        "--precision fp32 is an unprotected baseline; add "
         "--integrity off --privacy off --device none");
   }
   if (o.privacy == Privacy::kOff && (!o.pad_store.empty() || o.pads_given)) {
@@ -92,7 +91,7 @@ void add_mode_options(CLI::App& app, ModeOptions& o) {
          "How inputs are hidden from devices: one-time pads, or not at all")
       ->group(group);
   choice(app, "--precision", o.precision, kPrecisions,
-         "fp32 is a baseline: needs --integrity off --privacy off --device none")
+         "fp32 is an unprotected baseline: needs --integrity off --privacy off --device none")
       ->group(group);
   choice(app, "--when-dry", o.when_dry, kWhenDry, "What to do when no pad is left")->group(group);
   app.add_option("--pads", o.pads, "Pads to make before the first image")
@@ -134,7 +133,7 @@ void add_tuning_options(CLI::App& app, ModeOptions& o) {
       ->group(tuning);
   app.add_option("--micro-batch", o.micro_batch, "Images that share one request to a device")
       ->type_name("N")
-      ->check(CLI::Range(1, 1024))
+      ->check(CLI::Range(1, 256))
       ->capture_default_str()
       ->group(tuning);
   app.add_option("--in-flight", o.in_flight, "Micro-batches at work at the same time")
@@ -159,7 +158,6 @@ host::EngineOptions engine_options(const std::string& plan_file, const ModeOptio
   runtime::Options& options = out.modes.options;
   options.integrity = none(o) ? Integrity::kOff : o.integrity;  // nothing leaves, nothing to check
   options.privacy = o.privacy;
-  options.precision = o.precision;
   options.soundness_bits = o.soundness_bits;
   options.threads = o.trusted_threads;
   options.micro_batch = o.micro_batch;
@@ -171,8 +169,8 @@ host::EngineOptions engine_options(const std::string& plan_file, const ModeOptio
 }
 
 std::string mode_text(const ModeOptions& o) {
-  if (none(o))
-    return o.precision == runtime::Precision::kFp32 ? "trusted only, fp32" : "trusted only";
+  if (o.precision == Precision::kFp32) return "float32 baseline";
+  if (none(o)) return "trusted only";
   const bool checked = o.integrity != Integrity::kOff;
   if (o.privacy == Privacy::kOff) return checked ? "verified" : "unchecked";
   return checked ? "private + verified" : "private";

@@ -14,10 +14,13 @@
 
 namespace slalom::cli {
 
+// kFp32 is the unprotected baseline (baseline/float_engine.h), not a mode of the trusted process.
+enum class Precision { kInt8, kFp32 };
+
 struct ModeOptions {
   model::Integrity integrity = model::Integrity::kPreprocessed;
   model::Privacy privacy = model::Privacy::kOff;
-  runtime::Precision precision = runtime::Precision::kInt8;
+  Precision precision = Precision::kInt8;
   std::vector<std::string> devices;  // empty: cpu
   std::uint32_t soundness_bits = 40;
   std::size_t trusted_threads = 0;  // 0: all processors

@@ -90,7 +90,7 @@ nlohmann::json run_json(Session& session, const ModeOptions& mode, const std::st
        {{"name", mode_text(mode)},
         {"integrity", integrity_name(mode.integrity)},
         {"privacy", privacy_name(mode.privacy)},
-        {"precision", mode.precision == runtime::Precision::kFp32 ? "fp32" : "int8"}}},
+        {"precision", mode.precision == Precision::kFp32 ? "fp32" : "int8"}}},
       {"device", mode.devices.empty() ? std::vector<std::string>{"cpu"} : mode.devices},
       {"images", stats.images},
       {"inputs", std::move(inputs)},

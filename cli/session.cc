@@ -13,6 +13,7 @@
 
 #include "cli/failure.h"
 #include "cli/terminal.h"
+#include "untrusted/baseline/float_engine.h"
 
 namespace slalom::cli {
 namespace {
@@ -96,7 +97,9 @@ class Collect : public runtime::Sink {
 }  // namespace
 
 Session::Session(const std::string& plan_file, const ModeOptions& options) : options_(options) {
-  auto engine = host::Engine::start(prepared(plan_file));
+  auto engine = options.precision == Precision::kFp32
+                    ? baseline::start_float_engine(prepared(plan_file))
+                    : host::Engine::start(prepared(plan_file));
   if (!engine.ok()) {
     if (!pad_folder_.empty()) fs::remove_all(pad_folder_);
     throw Stop(engine.failure());

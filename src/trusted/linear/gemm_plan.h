@@ -36,9 +36,8 @@ class GemmPlan {
   }
 
   // tile describes the product of one tile for one group, without weights and destination.
-  template <class Weight, class Sum>
-  [[nodiscard]] GemmTileOf<Weight, Sum> tile(const std::byte* src, std::size_t rows,
-                                             std::size_t group) const noexcept {
+  [[nodiscard]] GemmTile tile(const std::byte* src, std::size_t rows,
+                              std::size_t group) const noexcept {
     const model::Conv& c = tiling_.conv;
     const std::size_t stride_h = tiling_.images_as_rows ? 1 : c.window.stride_h;
     return {.src = src + group * c.group_in() * tiling_.element_bytes(),
@@ -50,19 +49,19 @@ class GemmPlan {
             .vector_weights = lanes_ * column_weights()};
   }
 
-  template <class Weight>
-  [[nodiscard]] std::vector<Weight> pack(const Weight* weights) const {
+  [[nodiscard]] std::vector<std::int8_t> pack(const std::int8_t* weights) const {
     const model::Conv& c = tiling_.conv;
-    std::vector<Weight> packed(c.groups * group_columns_ * column_weights(), Weight{0});
+    std::vector<std::int8_t> packed(c.groups * group_columns_ * column_weights(), std::int8_t{0});
     for (std::size_t o = 0; o < c.out.c; ++o) {
       const std::size_t column = o % c.group_out();
       const std::size_t block = column / columns_ * columns_;
       const std::size_t step = std::min(columns_, group_columns_ - block) * per_step_;
-      Weight* to = packed.data() + (o / c.group_out() * group_columns_ + block) * column_weights() +
-                   (column - block) * per_step_;
+      std::int8_t* to = packed.data() +
+                        (o / c.group_out() * group_columns_ + block) * column_weights() +
+                        (column - block) * per_step_;
       for (std::size_t s = 0; s < segments_.size(); ++s) {
-        const Weight* from = weights + o * c.terms() + runs_[s].weight;
-        Weight* at = to + steps_before_[s] * step;
+        const std::int8_t* from = weights + o * c.terms() + runs_[s].weight;
+        std::int8_t* at = to + steps_before_[s] * step;
         for (std::size_t i = 0; i < runs_[s].terms; ++i) {
           at[i / per_step_ * step + i % per_step_] = from[i];
         }

@@ -56,7 +56,7 @@ class GemmCore final : public Core {
     const ChunkShape shape = chunk(job.chunk);
     for (std::size_t g = 0; g < shape.groups; ++g) {
       const std::size_t column = shape.first + g * shape.group_stride;
-      auto t = plan_.tile<std::int8_t, std::int32_t>(job.src, job.rows, g);
+      auto t = plan_.tile(job.src, job.rows, g);
       t.segments = t.segments.subspan(first, last - first);
       t.first_step = plan_.first_step(first);
       t.weights = packed_.data() + column * plan_.column_weights();

@@ -11,10 +11,4 @@ std::span<const Kernels* const> all_kernels() noexcept {
   return kAll;
 }
 
-std::span<const FloatKernels* const> all_float_kernels() noexcept {
-  static constexpr std::array kAll = {&kAvx512FloatKernels, &kAvx2FloatKernels,
-                                      &kSse41FloatKernels};
-  return kAll;
-}
-
 }  // namespace slalom::linear

@@ -26,8 +26,8 @@
 
 namespace slalom::linear {
 
-// The value is an element's size. kFloats serves the float32 baseline only (float_engine.h).
-enum class Format : std::uint8_t { kBytes = 1, kWords = 2, kFloats = 4 };
+// The value is an element's size.
+enum class Format : std::uint8_t { kBytes = 1, kWords = 2 };
 
 inline constexpr std::size_t kMaxLimbs = 4;
 
@@ -38,15 +38,14 @@ struct Segment {
   std::uint32_t steps = 0;
 };
 
-// GemmTileOf is one implicit matrix product: for each position p and column n < columns
+// GemmTile is one implicit matrix product: for each position p and column n < columns
 //   dst[p*dst_stride + n] = init[n] + sum over segments and their elements of tile element *
 //   weight.
 // Position p = (y, x) with x < width starts at src + y*row_bytes + x*column_bytes. Columns come in
 // blocks of Kernels::columns, a last one of some vectors of Kernels::lanes; the packed weights of a
 // block are [step][column of the block][elements in 4 bytes of the tile], a vector's share of them
 // vector_weights.
-template <class Weight, class Sum>
-struct GemmTileOf {
+struct GemmTile {
   const std::byte* src = nullptr;
   std::size_t positions = 0;
   std::size_t width = 1;
@@ -54,37 +53,33 @@ struct GemmTileOf {
   std::size_t column_bytes = 0;
   std::span<const Segment> segments;
   std::size_t first_step = 0;  // of the segments, in the packed weights
-  const Weight* weights = nullptr;
+  const std::int8_t* weights = nullptr;
   std::size_t vector_weights = 0;
-  std::size_t columns = 0;    // a multiple of lanes
-  const Sum* init = nullptr;  // one for each column
-  Sum* dst = nullptr;
+  std::size_t columns = 0;             // a multiple of lanes
+  const std::int32_t* init = nullptr;  // one for each column
+  std::int32_t* dst = nullptr;
   std::size_t dst_stride = 0;
 };
-using GemmTile = GemmTileOf<std::int8_t, std::int32_t>;
 
-// DepthwiseTileOf multiplies each channel by its own taps. Offsets and strides count elements. For
+// DepthwiseTile multiplies each channel by its own taps. Offsets and strides count elements. For
 // int16, two taps at a time:
 //   dst[p*dst_stride + c] = init[c] + sum over pairs j of tile[p + taps[2j]][c]*w[j][c][0]
 //                                                       + tile[p + taps[2j+1]][c]*w[j][c][1]
 // with an even number of taps and the weights of a pair as [channel][2], channels in the order in
-// which the kernel meets them: see depthwise_channel. For floats: sum of tile[p + taps[j]][c] *
-// w[j][c].
-template <class Element, class Sum>
-struct DepthwiseTileOf {
-  const Element* src = nullptr;
+// which the kernel meets them: see depthwise_channel.
+struct DepthwiseTile {
+  const std::int16_t* src = nullptr;
   std::size_t positions = 0;
   std::size_t width = 1;
   std::size_t row_step = 0;
   std::size_t column_step = 0;
   std::span<const std::uint32_t> taps;
-  const Element* weights = nullptr;
-  std::size_t channels = 0;   // a multiple of the kernel's depthwise_step; also the tile's
-  const Sum* init = nullptr;  // one for each of these channels
-  Sum* dst = nullptr;
+  const std::int16_t* weights = nullptr;
+  std::size_t channels = 0;            // a multiple of the kernel's depthwise_step; also the tile's
+  const std::int32_t* init = nullptr;  // one for each of these channels
+  std::int32_t* dst = nullptr;
   std::size_t dst_stride = 0;
 };
-using DepthwiseTile = DepthwiseTileOf<std::int16_t, std::int32_t>;
 
 // depthwise_channel is the channel at place i of a pair's weights, for a kernel that takes `step`
 // channels at a time: unpacking instructions interleave the low and the high halves of each 8
@@ -132,21 +127,8 @@ struct Kernels {
                    std::int32_t* y) noexcept;
 };
 
-// FloatKernels is the same product on floats, for the float32 baseline; results differ in their
-// last bits between instruction sets.
-struct FloatKernels {
-  std::string_view name;
-  bool (*supported)(const base::CpuFeatures& cpu) noexcept;
-  std::size_t lanes = 0;           // columns are padded to a multiple of this
-  std::size_t columns = 0;         // of a full block of columns
-  std::size_t depthwise_step = 0;  // channels are padded to a multiple of this
-  void (*gemm)(const GemmTileOf<float, float>& tile) noexcept;
-  void (*depthwise)(const DepthwiseTileOf<float, float>& tile) noexcept;
-};
-
 // all_kernels lists every implementation in this build, fastest first. None may be supported: then
 // only the portable engine (portable.h) can serve.
 [[nodiscard]] std::span<const Kernels* const> all_kernels() noexcept;
-[[nodiscard]] std::span<const FloatKernels* const> all_float_kernels() noexcept;
 
 }  // namespace slalom::linear

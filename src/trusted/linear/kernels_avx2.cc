@@ -13,14 +13,12 @@
 
 namespace slalom::linear {
 
-SLALOM_TARGET_BEGIN(SLALOM_ISA_AVX2_FMA)
+SLALOM_TARGET_BEGIN(SLALOM_ISA_AVX2)
 namespace {
 
 // 256-bit vectors, vpmaddwd.
 struct Isa {
   using Vec = __m256i;
-  using Weight = std::int8_t;
-  using Sum = std::int32_t;
   static constexpr int kLanes = 8;
   static constexpr Format kFormat = Format::kWords;
   static constexpr int kVectors = 2;
@@ -51,31 +49,8 @@ struct Isa {
   }
 };
 
-struct FloatIsa {
-  using Vec = __m256;
-  using Weight = float;
-  using Sum = float;
-  static constexpr int kLanes = 8;
-  static constexpr int kVectors = 2;
-  static constexpr int rows(int vectors) noexcept { return vectors == 1 ? 9 : 6; }
-  static constexpr int kVectorWeights = kLanes;
-
-  static Vec load(const float* p) noexcept { return _mm256_loadu_ps(p); }
-  static void store(float* p, Vec v) noexcept { _mm256_storeu_ps(p, v); }
-  static Vec load_weights(const float* p) noexcept { return load(p); }
-  static Vec broadcast(const std::byte* p) noexcept {
-    return _mm256_broadcast_ss(reinterpret_cast<const float*>(p));
-  }
-  static Vec dot(Vec sum, Vec a, Vec w) noexcept { return _mm256_fmadd_ps(a, w, sum); }
-};
-
 #include "linear/gemm_body.inc"
 #include "linear/kernels_body.inc"
-
-void depthwise_float(const DepthwiseTileOf<float, float>& t) noexcept {
-  depthwise_positions<float, float>(t, depthwise_floats<FloatIsa, 4>,
-                                    depthwise_floats<FloatIsa, 1>);
-}
 
 }  // namespace
 SLALOM_TARGET_END
@@ -99,16 +74,6 @@ const Kernels kAvx2Kernels = {
     .join_words = join_words,
     .join_sums = join_sums,
     .add_rows = add_rows,
-};
-
-const FloatKernels kAvx2FloatKernels = {
-    .name = "avx2",
-    .supported = supported,
-    .lanes = FloatIsa::kLanes,
-    .columns = std::size_t{FloatIsa::kVectors} * FloatIsa::kLanes,
-    .depthwise_step = FloatIsa::kLanes,
-    .gemm = gemm<FloatIsa>,
-    .depthwise = depthwise_float,
 };
 
 }  // namespace slalom::linear

@@ -19,8 +19,6 @@ namespace {
 // 512-bit vectors, vpmaddwd.
 struct Isa {
   using Vec = __m512i;
-  using Weight = std::int8_t;
-  using Sum = std::int32_t;
   static constexpr int kLanes = 16;
   static constexpr Format kFormat = Format::kWords;
   static constexpr int kVectors = 4;
@@ -55,33 +53,8 @@ struct Isa {
   }
 };
 
-struct FloatIsa {
-  using Vec = __m512;
-  using Weight = float;
-  using Sum = float;
-  static constexpr int kLanes = 16;
-  static constexpr int kVectors = 4;
-  static constexpr int rows(int vectors) noexcept {
-    return vectors == 4 ? 6 : vectors == 3 ? 8 : vectors == 2 ? 12 : 15;
-  }
-  static constexpr int kVectorWeights = kLanes;
-
-  static Vec load(const float* p) noexcept { return _mm512_loadu_ps(p); }
-  static void store(float* p, Vec v) noexcept { _mm512_storeu_ps(p, v); }
-  static Vec load_weights(const float* p) noexcept { return load(p); }
-  static Vec broadcast(const std::byte* p) noexcept {
-    return _mm512_set1_ps(*reinterpret_cast<const float*>(p));
-  }
-  static Vec dot(Vec sum, Vec a, Vec w) noexcept { return _mm512_fmadd_ps(a, w, sum); }
-};
-
 #include "linear/gemm_body.inc"
 #include "linear/kernels_body.inc"
-
-void depthwise_float(const DepthwiseTileOf<float, float>& t) noexcept {
-  depthwise_positions<float, float>(t, depthwise_floats<FloatIsa, 4>,
-                                    depthwise_floats<FloatIsa, 1>);
-}
 
 }  // namespace
 SLALOM_TARGET_END
@@ -105,16 +78,6 @@ const Kernels kAvx512Kernels = {
     .join_words = join_words,
     .join_sums = join_sums,
     .add_rows = add_rows,
-};
-
-const FloatKernels kAvx512FloatKernels = {
-    .name = "avx512",
-    .supported = supported,
-    .lanes = FloatIsa::kLanes,
-    .columns = std::size_t{FloatIsa::kVectors} * FloatIsa::kLanes,
-    .depthwise_step = FloatIsa::kLanes,
-    .gemm = gemm<FloatIsa>,
-    .depthwise = depthwise_float,
 };
 
 }  // namespace slalom::linear

@@ -10,8 +10,4 @@ extern const Kernels kAvx2Kernels;
 extern const Kernels kAvx512Kernels;
 extern const Kernels kVnniKernels;
 
-extern const FloatKernels kSse41FloatKernels;
-extern const FloatKernels kAvx2FloatKernels;
-extern const FloatKernels kAvx512FloatKernels;
-
 }  // namespace slalom::linear

@@ -19,8 +19,6 @@ namespace {
 // 128-bit vectors, pmaddwd.
 struct Isa {
   using Vec = __m128i;
-  using Weight = std::int8_t;
-  using Sum = std::int32_t;
   static constexpr int kLanes = 4;
   static constexpr Format kFormat = Format::kWords;
   static constexpr int kVectors = 2;
@@ -51,31 +49,8 @@ struct Isa {
   }
 };
 
-struct FloatIsa {
-  using Vec = __m128;
-  using Weight = float;
-  using Sum = float;
-  static constexpr int kLanes = 4;
-  static constexpr int kVectors = 2;
-  static constexpr int rows(int vectors) noexcept { return vectors == 1 ? 9 : 6; }
-  static constexpr int kVectorWeights = kLanes;
-
-  static Vec load(const float* p) noexcept { return _mm_loadu_ps(p); }
-  static void store(float* p, Vec v) noexcept { _mm_storeu_ps(p, v); }
-  static Vec load_weights(const float* p) noexcept { return load(p); }
-  static Vec broadcast(const std::byte* p) noexcept {
-    return _mm_load1_ps(reinterpret_cast<const float*>(p));
-  }
-  static Vec dot(Vec sum, Vec a, Vec w) noexcept { return _mm_add_ps(sum, _mm_mul_ps(a, w)); }
-};
-
 #include "linear/gemm_body.inc"
 #include "linear/kernels_body.inc"
-
-void depthwise_float(const DepthwiseTileOf<float, float>& t) noexcept {
-  depthwise_positions<float, float>(t, depthwise_floats<FloatIsa, 4>,
-                                    depthwise_floats<FloatIsa, 1>);
-}
 
 }  // namespace
 SLALOM_TARGET_END
@@ -99,16 +74,6 @@ const Kernels kSse41Kernels = {
     .join_words = join_words,
     .join_sums = join_sums,
     .add_rows = add_rows,
-};
-
-const FloatKernels kSse41FloatKernels = {
-    .name = "sse41",
-    .supported = supported,
-    .lanes = FloatIsa::kLanes,
-    .columns = std::size_t{FloatIsa::kVectors} * FloatIsa::kLanes,
-    .depthwise_step = FloatIsa::kLanes,
-    .gemm = gemm<FloatIsa>,
-    .depthwise = depthwise_float,
 };
 
 }  // namespace slalom::linear

@@ -19,8 +19,6 @@ namespace {
 // 512-bit vectors, vpdpbusd (unsigned tile bytes x signed weights, no saturation) and vpdpwssd.
 struct Isa {
   using Vec = __m512i;
-  using Weight = std::int8_t;
-  using Sum = std::int32_t;
   static constexpr int kLanes = 16;
   static constexpr Format kFormat = Format::kBytes;
   static constexpr int kVectors = 4;

@@ -96,14 +96,6 @@ struct CodeBytes {
   }
   void pad(std::size_t to, std::size_t n) const noexcept { std::memset(tile + to, pad_code, n); }
 };
-struct Floats {
-  const float* image;
-  float* tile;
-  void copy(std::size_t from, std::size_t to, std::size_t n) const noexcept {
-    std::memcpy(tile + to, image + from, n * sizeof(float));
-  }
-  void pad(std::size_t to, std::size_t n) const noexcept { std::fill_n(tile + to, n, 0.0F); }
-};
 struct CodeWords {
   const Kernels& kernels;
   const std::uint8_t* image;
@@ -183,11 +175,6 @@ void Filler::codes(const std::uint8_t* image, std::uint8_t pad_code, std::size_t
     fill(tiling_, first, rows,
          CodeWords{kernels_, image, pad_code, reinterpret_cast<std::int16_t*>(tile)});
   }
-}
-
-void Filler::floats(const Tiling& tiling, const float* image, std::size_t first, std::size_t rows,
-                    std::byte* tile) noexcept {
-  fill(tiling, first, rows, Floats{image, reinterpret_cast<float*>(tile)});
 }
 
 void Filler::words(field::Field f, const std::uint32_t* image, std::size_t first, std::size_t rows,

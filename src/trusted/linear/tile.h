@@ -83,9 +83,6 @@ class Filler {
   // code (with images_as_rows: the batch's).
   void codes(const std::uint8_t* image, std::uint8_t pad_code, std::size_t first, std::size_t rows,
              std::byte* tile) const noexcept;
-  // floats copies values as they are, zeros around (the float32 baseline; no kernels needed).
-  static void floats(const Tiling& tiling, const float* image, std::size_t first, std::size_t rows,
-                     std::byte* tile) noexcept;
   // words fills one plane for each limb, zeros around.
   void words(field::Field f, const std::uint32_t* image, std::size_t first, std::size_t rows,
              const Planes& planes) const noexcept;

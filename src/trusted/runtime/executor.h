@@ -18,8 +18,6 @@
 
 namespace slalom::runtime {
 
-enum class Precision : std::uint8_t { kInt8 = 0, kFp32 = 1 };
-
 struct Options {
   model::Integrity integrity = model::Integrity::kPreprocessed;
   model::Privacy privacy = model::Privacy::kOff;
@@ -28,7 +26,6 @@ struct Options {
   std::size_t micro_batch = 4;                // images that share one request
   std::size_t in_flight = 3;                  // micro-batches at work at the same time
   std::chrono::milliseconds timeout{10'000};  // for one answer of a device
-  Precision precision = Precision::kInt8;     // kFp32: baseline only, no devices, no privacy
   base::CpuFeatures cpu;
 };
 

@@ -138,7 +138,6 @@ template <class A>
 void fields(A& a, Ref<A, Configure> m) {
   a.enumeration(m.integrity, model::Integrity::kOff, model::Integrity::kPreprocessed);
   a.enumeration(m.privacy, model::Privacy::kOff, model::Privacy::kSplit);
-  a.enumeration(m.precision, runtime::Precision::kInt8, runtime::Precision::kFp32);
   a.enumeration(m.when_dry, vault::WhenDry::kInline, vault::WhenDry::kFail);
   a.enumeration(m.store, StoreUse::kNone, StoreUse::kKeep);
   a.number(m.soundness_bits, 1U, 256U);

@@ -108,7 +108,6 @@ enum class StoreUse : std::uint8_t {
 struct Configure {
   model::Integrity integrity = model::Integrity::kPreprocessed;
   model::Privacy privacy = model::Privacy::kOff;
-  runtime::Precision precision = runtime::Precision::kInt8;
   vault::WhenDry when_dry = vault::WhenDry::kInline;
   StoreUse store = StoreUse::kNone;
   std::uint32_t soundness_bits = 40;

@@ -24,7 +24,6 @@ runtime::Options to_options(const Configure& c, const base::CpuFeatures& cpu) {
           .micro_batch = c.micro_batch,
           .in_flight = c.in_flight,
           .timeout = std::chrono::milliseconds(c.timeout_ms),
-          .precision = c.precision,
           .cpu = cpu};
 }
 

@@ -62,7 +62,6 @@ Outcome<session::Configure> to_message(const Modes& modes) {
   if (o.timeout.count() < 1 || o.timeout.count() > 3'600'000) return wrong("the time-out");
   session::Configure out{.integrity = o.integrity,
                          .privacy = o.privacy,
-                         .precision = o.precision,
                          .when_dry = modes.when_dry,
                          .soundness_bits = o.soundness_bits,
                          .threads = static_cast<std::uint32_t>(o.threads),

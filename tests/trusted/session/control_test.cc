@@ -57,7 +57,6 @@ TEST(Control, EveryMessageIsStrict) {
 TEST(Control, MembersSurviveTheWire) {
   const Configure c{.integrity = model::Integrity::kBatched,
                     .privacy = model::Privacy::kPads,
-                    .precision = runtime::Precision::kFp32,
                     .when_dry = vault::WhenDry::kWait,
                     .store = StoreUse::kPassed,
                     .soundness_bits = 80,
@@ -70,7 +69,6 @@ TEST(Control, MembersSurviveTheWire) {
   ASSERT_TRUE(d.ok());
   EXPECT_EQ(d->integrity, c.integrity);
   EXPECT_EQ(d->privacy, c.privacy);
-  EXPECT_EQ(d->precision, c.precision);
   EXPECT_EQ(d->when_dry, c.when_dry);
   EXPECT_EQ(d->store, c.store);
   EXPECT_EQ(d->soundness_bits, 80U);
@@ -96,7 +94,6 @@ TEST(Control, ConfigureRefusesValuesOutOfRange) {
   EXPECT_FALSE(refused({}));
   EXPECT_TRUE(refused({.integrity = static_cast<model::Integrity>(4)}));
   EXPECT_TRUE(refused({.privacy = static_cast<model::Privacy>(3)}));
-  EXPECT_TRUE(refused({.precision = static_cast<runtime::Precision>(2)}));
   EXPECT_TRUE(refused({.when_dry = static_cast<vault::WhenDry>(3)}));
   EXPECT_TRUE(refused({.store = static_cast<StoreUse>(3)}));
   EXPECT_TRUE(refused({.soundness_bits = 0}));
