@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The importer's front door, as the command line uses it: an ONNX file or an architecture's name
 // goes in, the bytes of a plan and a report come out.
-#ifndef SLALOM_SRC_IMPORTER_CONVERT_H_
-#define SLALOM_SRC_IMPORTER_CONVERT_H_
+#pragma once
 
 #include <cstddef>
 #include <map>
@@ -68,5 +67,3 @@ ImportResult<Sample> picture_sample(std::span<const InputInfo> inputs, const mod
                                     std::span<const float> pixels);
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_CONVERT_H_

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // quantise turns a folded float graph into a plan: int8 weights per output channel, 8-bit
 // activations, proven bounds (docs/quantisation.md).
-#ifndef SLALOM_SRC_IMPORTER_QUANTISE_H_
-#define SLALOM_SRC_IMPORTER_QUANTISE_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -94,5 +93,3 @@ ImportResult<Quantised> quantise(const Graph& graph, const SampleSource& samples
                                  const QuantiseOptions& options = {});
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_QUANTISE_H_

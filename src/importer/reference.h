@@ -2,8 +2,7 @@
 // The reference interpreter of plans: the rules of model/plan.h written down as plainly as they
 // are stated. Every other way to run a plan has to give these integers, bit for bit. It shares no
 // code with the trusted runtime.
-#ifndef SLALOM_SRC_IMPORTER_REFERENCE_H_
-#define SLALOM_SRC_IMPORTER_REFERENCE_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -53,5 +52,3 @@ using CodesObserver = std::function<void(model::TensorId id, std::span<const std
                                               std::span<const std::int32_t> codes);
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_REFERENCE_H_

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The operators of the reference interpreter, one function each; for reference.cc only.
-#ifndef SLALOM_SRC_IMPORTER_REFERENCE_OPS_H_
-#define SLALOM_SRC_IMPORTER_REFERENCE_OPS_H_
+#pragma once
 
 #include <cstdint>
 #include <span>
@@ -45,5 +44,3 @@ Codes apply(const model::Lrn& op, Operands in, const model::TensorInfo& out);
 Codes apply(const model::Constant& op, Operands in, const model::TensorInfo& out);
 
 }  // namespace slalom::importer::reference
-
-#endif  // SLALOM_SRC_IMPORTER_REFERENCE_OPS_H_

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The report of a conversion: what was proven about each layer and what quantisation cost.
-#ifndef SLALOM_SRC_IMPORTER_REPORT_H_
-#define SLALOM_SRC_IMPORTER_REPORT_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -50,5 +49,3 @@ std::string report_json(const Report& report);
 std::string report_table(const Report& report);
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_REPORT_H_

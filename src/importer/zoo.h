@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The model zoo: well-known architectures with seeded synthetic weights, for work on speed and for
 // tests. Their shapes, and so their costs, are the real ones; their answers mean nothing.
-#ifndef SLALOM_SRC_IMPORTER_ZOO_H_
-#define SLALOM_SRC_IMPORTER_ZOO_H_
+#pragma once
 
 #include <cstdint>
 #include <optional>
@@ -45,5 +44,3 @@ SampleSource zoo_samples(std::uint64_t seed, std::size_t count);
 QuantiseOptions zoo_quantise_options();
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_ZOO_H_

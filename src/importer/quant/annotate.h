@@ -2,8 +2,7 @@
 // Networks that were quantised before they were imported (QuantizeLinear and DequantizeLinear
 // around float operators, or QLinearConv) become float networks with notes: which values have which
 // scale and zero point, and which constants came from which integers.
-#ifndef SLALOM_SRC_IMPORTER_QUANT_ANNOTATE_H_
-#define SLALOM_SRC_IMPORTER_QUANT_ANNOTATE_H_
+#pragma once
 
 #include <cstdint>
 #include <map>
@@ -39,5 +38,3 @@ struct Annotated {
 Annotated annotate(Graph graph);
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_QUANT_ANNOTATE_H_

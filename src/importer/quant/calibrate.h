@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Calibration: what values the samples show in each tensor, and which range of them to represent.
-#ifndef SLALOM_SRC_IMPORTER_QUANT_CALIBRATE_H_
-#define SLALOM_SRC_IMPORTER_QUANT_CALIBRATE_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -78,5 +77,3 @@ void collect(const Graph& graph, const SampleSource& samples, const QuantiseOpti
 Sample checked_sample(const Graph& graph, const SampleSource& samples, std::size_t index);
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_QUANT_CALIBRATE_H_

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // compare measures what quantisation costs: the float network beside the plan, tensor by tensor.
-#ifndef SLALOM_SRC_IMPORTER_QUANT_COMPARE_H_
-#define SLALOM_SRC_IMPORTER_QUANT_COMPARE_H_
+#pragma once
 
 #include <vector>
 
@@ -23,5 +22,3 @@ void compare(const Graph& graph, const Net& net, const SampleSource& samples,
              const QuantiseOptions& options, Emitted& emitted);
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_QUANT_COMPARE_H_

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // emit turns a Net with scales into a plan.
-#ifndef SLALOM_SRC_IMPORTER_QUANT_EMIT_H_
-#define SLALOM_SRC_IMPORTER_QUANT_EMIT_H_
+#pragma once
 
 #include <map>
 #include <vector>
@@ -34,5 +33,3 @@ Emitted emit(const Net& net, const Quants& quants, const Statistics& statistics,
              const QuantiseOptions& options);
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_QUANT_EMIT_H_

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The operators of a plan from those of a Net, given the quantisation around them; for emit.cc.
-#ifndef SLALOM_SRC_IMPORTER_QUANT_EMIT_OPS_H_
-#define SLALOM_SRC_IMPORTER_QUANT_EMIT_OPS_H_
+#pragma once
 
 #include <optional>
 #include <string>
@@ -29,5 +28,3 @@ model::Op emit_op(const NetOp& op, const EmitContext& context);
 std::string op_name(const model::Op& op);
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_QUANT_EMIT_OPS_H_

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // equalise rescales neighbouring convolutions against each other, channel by channel, so that the
 // channels of the tensor between them use its 8 bits evenly.
-#ifndef SLALOM_SRC_IMPORTER_QUANT_EQUALISE_H_
-#define SLALOM_SRC_IMPORTER_QUANT_EQUALISE_H_
+#pragma once
 
 #include <cstddef>
 
@@ -25,5 +24,3 @@ bool has_depthwise(const Graph& graph);
 std::size_t equalise(Graph& graph, const SampleSource& samples, const QuantiseOptions& options);
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_QUANT_EQUALISE_H_

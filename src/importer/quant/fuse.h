@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // fuse simplifies a Net without changing what it computes on real numbers.
-#ifndef SLALOM_SRC_IMPORTER_QUANT_FUSE_H_
-#define SLALOM_SRC_IMPORTER_QUANT_FUSE_H_
+#pragma once
 
 #include "importer/quant/net.h"
 
@@ -17,5 +16,3 @@ namespace slalom::importer {
 void fuse(Net& net, bool fuse_separable);
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_QUANT_FUSE_H_

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // lower turns a float graph into a Net: channels-last, the operators of a plan, batch 1.
-#ifndef SLALOM_SRC_IMPORTER_QUANT_LOWER_H_
-#define SLALOM_SRC_IMPORTER_QUANT_LOWER_H_
+#pragma once
 
 #include <map>
 #include <string>
@@ -108,5 +107,3 @@ TensorIndex split_padding(Lowerer& lowerer, const Node& node, TensorIndex in,
                           model::Window& window);
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_QUANT_LOWER_H_

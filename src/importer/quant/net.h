@@ -2,8 +2,7 @@
 // Net is the network between float graph and plan: the operators, shapes and memory order of a
 // plan, with real numbers in place of codes. lower() makes it, fuse() simplifies it, emit() turns
 // it into a plan once every tensor has a scale.
-#ifndef SLALOM_SRC_IMPORTER_QUANT_NET_H_
-#define SLALOM_SRC_IMPORTER_QUANT_NET_H_
+#pragma once
 
 #include <array>
 #include <cstddef>
@@ -169,5 +168,3 @@ struct Net {
 bool keeps_codes(const NetOp& op) noexcept;
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_QUANT_NET_H_

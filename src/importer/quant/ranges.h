@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // ranges gives every tensor of a Net its scale and zero point.
-#ifndef SLALOM_SRC_IMPORTER_QUANT_RANGES_H_
-#define SLALOM_SRC_IMPORTER_QUANT_RANGES_H_
+#pragma once
 
 #include <map>
 #include <vector>
@@ -35,5 +34,3 @@ std::vector<ValueId> wanted_values(const Net& net);
 Quants choose_quants(const Net& net, const Statistics& statistics, const QuantiseOptions& options);
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_QUANT_RANGES_H_

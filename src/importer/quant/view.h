@@ -3,8 +3,7 @@
 // [N,C,H,W], a plan channels-last; a view keeps the two apart, so that Transpose, Reshape, Flatten,
 // Squeeze and Unsqueeze only change the view, and codes move only where an operator needs another
 // order in memory.
-#ifndef SLALOM_SRC_IMPORTER_QUANT_VIEW_H_
-#define SLALOM_SRC_IMPORTER_QUANT_VIEW_H_
+#pragma once
 
 #include <array>
 #include <cstddef>
@@ -68,5 +67,3 @@ void for_each_element(const View& view, const std::function<void(std::size_t)>& 
 std::vector<std::uint32_t> memory_order(const View& view);
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_QUANT_VIEW_H_

@@ -7,8 +7,7 @@
 // A tap in the padding reads c0 and adds nothing, as it should.
 // The largest |Y| over all inputs is max(127 P + 128 N, 128 P + 127 N), where P and N are the sums
 // of the positive and of the magnitudes of the negative weights (model::sum_bound).
-#ifndef SLALOM_SRC_IMPORTER_QUANT_WEIGHTS_H_
-#define SLALOM_SRC_IMPORTER_QUANT_WEIGHTS_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -55,5 +54,3 @@ IntegerLinear make_integer(const NetLinear& linear, const LinearContext& context
                            std::optional<field::Field> field);
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_QUANT_WEIGHTS_H_

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // GraphBuilder writes the float graphs of the zoo as fold() would leave them: types and shapes
 // known, batch normalisation already in the weights.
-#ifndef SLALOM_SRC_IMPORTER_ZOO_BUILDER_H_
-#define SLALOM_SRC_IMPORTER_ZOO_BUILDER_H_
+#pragma once
 
 #include <cstdint>
 #include <string>
@@ -87,5 +86,3 @@ Graph make_inception_v3(std::string_view name, const ZooOptions& options);
 void normalise(Graph& graph, const Tensor& sample, std::uint64_t seed, const Progress& progress);
 
 }  // namespace slalom::importer
-
-#endif  // SLALOM_SRC_IMPORTER_ZOO_BUILDER_H_

@@ -197,6 +197,9 @@ Status check(const Linear& op, const Context& x) {
   if (op.in() != x.in(0).shape || op.out() != x.out().shape) {
     return bad("a layer's shapes do not agree with its tensors");
   }
+  if (op.field && *op.field != field::Field::kP24 && *op.field != field::Field::kP31) {
+    return bad("a layer names an unknown field");
+  }
   if (op.bias.size() != op.out().c) return bad("a layer has the wrong number of biases");
   SLALOM_TRY(check_requant(op.requant, op.out().c, x.out()));
   if (op.stages.size() == 2) {

@@ -65,6 +65,8 @@ const Breach kBreaches[] = {
      }},
     {"table_short", [](Plan& p) { first_linear(p).requant.table.resize(255); }},
     {"zero_point_disagrees", [](Plan& p) { first_linear(p).requant.zero_point += 1; }},
+    {"field_zero", [](Plan& p) { first_linear(p).field = field::Field{0}; }},
+    {"field_unknown", [](Plan& p) { first_linear(p).field = field::Field{5}; }},
     {"groups", [](Plan& p) { first_linear(p).stages[0].conv.groups = 2; }},
     {"groups_zero", [](Plan& p) { first_linear(p).stages[0].conv.groups = 0; }},
     {"stride_zero", [](Plan& p) { first_linear(p).stages[0].conv.window.stride_h = 0; }},
