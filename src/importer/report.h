@@ -45,7 +45,7 @@ struct Report {
 
 // report_json is one JSON object, two spaces of indentation, closed by a newline.
 std::string report_json(const Report& report);
-// report_table is the same for a person: aligned columns, at most 110 wide.
+// report_table is the same for a person: aligned columns, at most 130 wide (notes are sentences).
 std::string report_table(const Report& report);
 
 }  // namespace slalom::importer

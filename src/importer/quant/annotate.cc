@@ -101,14 +101,14 @@ class Annotator {
     }
   }
 
-  const Tensor& constant(ValueId id, const char* what) const {
+  [[nodiscard]] const Tensor& constant(ValueId id, const char* what) const {
     const Tensor* tensor = graph_.constant(id);
     if (tensor == nullptr) fail(std::string(what) + " must be a constant");
     return *tensor;
   }
 
-  Scheme scheme(const Node& node, ValueId scale, ValueId zero_point, DType dtype,
-                const Shape& shape) const {
+  [[nodiscard]] Scheme scheme(const Node& node, ValueId scale, ValueId zero_point, DType dtype,
+                              const Shape& shape) const {
     Scheme result;
     const auto scales = constant(scale, "a scale").view<float>();
     result.scales.assign(scales.begin(), scales.end());

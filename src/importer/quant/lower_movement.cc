@@ -105,6 +105,7 @@ void lower_concat(Lowerer& lowerer, const Node& node) {
       });
   const Groups groups = single_axis_groups(lowerer, *largest, {dim});
   std::vector<TensorIndex> inputs;
+  inputs.reserve(operands.size());
   for (const Placed& placed : operands) inputs.push_back(lowerer.in_memory_order(placed, groups));
   lowerer.append(node, std::move(inputs),
                  NetConcat{static_cast<std::uint8_t>(axis_with(groups, dim))},

@@ -100,9 +100,10 @@ void round_first(const FloatStage& stage, RealLayer& layer) {
     Terms::Channel channel{.high = 0, .low = 0, .ones = 0};
     double sum = 0.0;
     for (std::size_t t = 0; t < taps; ++t) {
-      channel.high += out[t] * (out[t] > 0 ? 127 : -128);
-      channel.low += out[t] * (out[t] > 0 ? -128 : 127);
-      channel.ones += out[t];
+      const std::int64_t w = out[t];
+      channel.high += w * (w > 0 ? 127 : -128);
+      channel.low += w * (w > 0 ? -128 : 127);
+      channel.ones += w;
       sum += row[t];
     }
     layer.terms.channels.push_back(channel);
