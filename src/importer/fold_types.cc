@@ -62,9 +62,9 @@ class Walker {
   }
 
  private:
-  const Tensor* known(ValueId id) const { return known_in(walk_, id); }
+  [[nodiscard]] const Tensor* known(ValueId id) const { return known_in(walk_, id); }
 
-  const Tensor* known_in(const Walk& walk, ValueId id) const {
+  [[nodiscard]] const Tensor* known_in(const Walk& walk, ValueId id) const {
     if (id == kNoValue) return nullptr;
     const auto& computed = walk.computed[index(id)];
     return computed ? &*computed : graph_.constant(id);
@@ -72,7 +72,7 @@ class Walker {
 
   // lifted_target returns the target of a Reshape that names the declared batch size, with the
   // present one instead.
-  std::optional<Tensor> lifted_target(const Node& node) const {
+  [[nodiscard]] std::optional<Tensor> lifted_target(const Node& node) const {
     if (declared_ == nullptr || node.op != "Reshape") return std::nullopt;
     const Tensor* then = known_in(*declared_, node.inputs[1]);
     const Tensor* now = known(node.inputs[1]);

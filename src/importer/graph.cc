@@ -121,7 +121,8 @@ std::string Node::string_or(std::string_view key, std::string_view otherwise) co
 std::vector<std::int64_t> Node::ints_or(std::string_view key,
                                         std::vector<std::int64_t> otherwise) const {
   const auto* value = attribute<std::vector<std::int64_t>>(key);
-  return value == nullptr ? std::move(otherwise) : *value;
+  if (value != nullptr) return *value;
+  return otherwise;
 }
 
 const Tensor* Graph::constant(ValueId id) const {

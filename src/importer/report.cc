@@ -30,8 +30,8 @@ std::string shape_text(const model::Shape& s) {
 
 std::string fixed_text(double value, int digits) {
   std::array<char, 64> text{};
-  std::snprintf(text.data(), text.size(), "%.*f", digits, value);
-  return text.data();
+  const int length = std::snprintf(text.data(), text.size(), "%.*f", digits, value);
+  return {text.data(), std::min(static_cast<std::size_t>(std::max(length, 0)), text.size() - 1)};
 }
 
 // Rows of cells become lines of aligned columns; numbers lean right.
