@@ -25,6 +25,8 @@ namespace slalom::base {
 // Each thread of the pool sets MXCSR to its default (round to nearest even, no flushing of
 // denormals): the requantisation rule depends on it. Worker 0 is the caller's thread, which must do
 // the same.
+//
+// NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): what threads spin on has its own line
 class ThreadPool {
  public:
   using Task = void (*)(void* context, std::size_t index, std::size_t worker);

@@ -38,18 +38,18 @@ class SharedView {
   template <class T>
   [[nodiscard]] T copy_in(std::size_t at) const noexcept {
     static_assert(std::is_trivially_copyable_v<T> && sizeof(T) % sizeof(std::uint64_t) == 0);
-    std::array<std::uint64_t, sizeof(T) / sizeof(std::uint64_t)> words;
+    std::array<std::uint64_t, sizeof(T) / sizeof(std::uint64_t)> words{};
     for (std::size_t i = 0; i < words.size(); ++i) {
       words[i] = load<std::uint64_t>(at + i * sizeof(std::uint64_t), std::memory_order_relaxed);
     }
-    T out;
+    T out{};
     std::memcpy(&out, words.data(), sizeof(T));
     return out;
   }
   template <class T>
   void copy_out(std::size_t at, const T& value) const noexcept {
     static_assert(std::is_trivially_copyable_v<T> && sizeof(T) % sizeof(std::uint64_t) == 0);
-    std::array<std::uint64_t, sizeof(T) / sizeof(std::uint64_t)> words;
+    std::array<std::uint64_t, sizeof(T) / sizeof(std::uint64_t)> words{};
     std::memcpy(words.data(), &value, sizeof(T));
     for (std::size_t i = 0; i < words.size(); ++i) {
       store(at + i * sizeof(std::uint64_t), words[i], std::memory_order_relaxed);

@@ -15,10 +15,13 @@ namespace {
 // log2 of a positive integer below 2^53, to 2^-50 or so, by squaring: each square of m in [1, 2)
 // gives one more bit.
 double log2_of(std::uint64_t n) noexcept {
+  SLALOM_ASSERT(n > 0);
   const int whole = static_cast<int>(std::bit_width(n)) - 1;
   double m = static_cast<double>(n) / static_cast<double>(std::uint64_t{1} << whole);
   double out = whole;
-  for (double bit = 0.5; bit > 0x1p-51; bit /= 2) {
+  double bit = 1;
+  for (int i = 0; i < 50; ++i) {
+    bit /= 2;
     m *= m;
     if (m >= 2) {
       m /= 2;

@@ -113,9 +113,9 @@ void FreshChallenge::input_rows(std::size_t first, std::size_t count,
 // mix: the images' codes from element `at` on, weighed by repetition i's rho.
 void FreshChallenge::mix(std::size_t i, std::size_t at, std::span<const std::uint8_t* const> images,
                          std::span<std::uint32_t> out) const noexcept {
-  std::array<const std::uint8_t*, kMaxBatch> rows;
+  const std::uint8_t* rows[kMaxBatch];
   for (std::size_t b = 0; b < images.size(); ++b) rows[b] = images[b] + at;
-  kernels_->combine_codes(layers_[current_].field(), rho_.data() + i * max_batch_, rows.data(),
+  kernels_->combine_codes(layers_[current_].field(), rho_.data() + i * max_batch_, rows,
                           images.size(), 0, out.size(), out.data());
 }
 

@@ -226,7 +226,7 @@ struct Avx2 {
   // after the saturating addition, which the shuffle turns into 0.
   static W look_up(const std::uint8_t* table, W codes) noexcept {
     W out = zero();
-    for (int piece = 0; piece < 16; ++piece) {
+    for (std::size_t piece = 0; piece < 16; ++piece) {
       const W index =
           _mm256_adds_epu8(_mm256_sub_epi8(codes, _mm256_set1_epi8(static_cast<char>(16 * piece))),
                            _mm256_set1_epi8(0x70));

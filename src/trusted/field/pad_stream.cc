@@ -31,7 +31,7 @@ void put_big_endian(std::uint64_t value, std::byte* at) noexcept {
 // keystream writes bytes [from, from + out.size()) of keystream `stream`. from: a multiple of 16.
 void keystream(const StreamKey& key, std::uint64_t stream, std::uint64_t from,
                std::span<std::byte> out) noexcept {
-  std::array<std::byte, 16> counter;
+  std::array<std::byte, 16> counter{};
   put_big_endian(stream, counter.data());
   put_big_endian(from / 16, counter.data() + 8);
   const std::unique_ptr<EVP_CIPHER_CTX, FreeContext> cipher(EVP_CIPHER_CTX_new());

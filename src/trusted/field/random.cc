@@ -134,7 +134,7 @@ void draw_below(Random& random, std::uint32_t range, std::span<std::uint32_t> ou
     std::fill(out.begin(), out.end(), 0U);
     return;
   }
-  base::Wiped<std::array<std::byte, 4 * 256>> buffer;
+  base::Wiped<std::array<std::byte, 1024>> buffer;  // 256 words of at most 4 bytes
   std::size_t done = 0;
   while (done < out.size()) {
     const std::size_t n = std::min<std::size_t>(out.size() - done, 256);

@@ -97,8 +97,8 @@ void Transpose::fold(std::span<const std::uint32_t> a, std::span<std::uint32_t> 
 void Transpose::row(std::span<const std::uint32_t> folded, std::span<const std::uint32_t> c,
                     std::size_t iy, std::span<std::uint32_t> out) const noexcept {
   constexpr std::size_t kAtOnce = 128;
-  std::array<std::uint32_t, kAtOnce> coefficients;
-  std::array<const std::uint32_t*, kAtOnce> rows;
+  std::uint32_t coefficients[kAtOnce];
+  const std::uint32_t* rows[kAtOnce];
   const Axis high = axis_h(*conv_);
   const Axis wide = axis_w(*conv_);
   const std::size_t channels = conv_->in.c;
@@ -114,7 +114,7 @@ void Transpose::row(std::span<const std::uint32_t> folded, std::span<const std::
             wide.position(static_cast<std::int64_t>(ix), static_cast<std::int64_t>(kx));
         if (ox < 0) continue;
         if (n == kAtOnce) {
-          kernels_->combine_words(field_, coefficients.data(), rows.data(), n, channels, here);
+          kernels_->combine_words(field_, coefficients, rows, n, channels, here);
           coefficients[0] = 1;  // what is summed so far goes on as one more row
           rows[0] = here;
           n = 1;
@@ -124,7 +124,7 @@ void Transpose::row(std::span<const std::uint32_t> folded, std::span<const std::
         ++n;
       }
     }
-    kernels_->combine_words(field_, coefficients.data(), rows.data(), n, channels, here);
+    kernels_->combine_words(field_, coefficients, rows, n, channels, here);
   }
 }
 

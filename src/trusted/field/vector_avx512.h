@@ -227,7 +227,7 @@ struct Avx512 {
   // have bit 7 set after the saturating addition, which the shuffle turns into 0.
   static W look_up(const std::uint8_t* table, W codes) noexcept {
     W out = zero();
-    for (int piece = 0; piece < 16; ++piece) {
+    for (std::size_t piece = 0; piece < 16; ++piece) {
       const W index =
           _mm512_adds_epu8(_mm512_sub_epi8(codes, _mm512_set1_epi8(static_cast<char>(16 * piece))),
                            _mm512_set1_epi8(0x70));

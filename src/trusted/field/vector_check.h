@@ -10,8 +10,8 @@ constexpr std::size_t kCheckBlock = 64;
 template <class V>
 std::size_t check_bytes(Field f, std::size_t repetitions, std::size_t elements) noexcept {
   using C = typename V::Check;
-  const std::size_t limbs =
-      f == Field::kP24 ? C::template kLimbs<Field::kP24> : C::template kLimbs<Field::kP31>;
+  std::size_t limbs = C::template kLimbs<Field::kP24>;
+  if (f == Field::kP31) limbs = C::template kLimbs<Field::kP31>;
   return (elements + kCheckBlock - 1) / kCheckBlock * repetitions * limbs * kCheckBlock *
          sizeof(typename C::Limb);
 }

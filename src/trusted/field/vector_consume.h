@@ -36,7 +36,7 @@ struct Rounding {
                                                  : 0x1p30F)) {}
 
   template <Store kStore>
-  [[gnu::always_inline]] W apply(W y, W multiplier) const noexcept {
+  [[nodiscard, gnu::always_inline]] W apply(W y, W multiplier) const noexcept {
     const W q = V::add(V::round(V::times(y, multiplier), low, high), zero_point);
     if constexpr (kStore == Store::kCodes) return q;
     return V::clamp(q, lo, hi);

@@ -99,8 +99,8 @@ constexpr std::size_t terms_between_folds() noexcept {
 template <class V, class T>
 struct Lanes {
   static constexpr std::size_t kCount = 2 * V::kWidth;
-  const T* at;
   alignas(64) T tail[kCount];
+  const T* at;
 
   Lanes(const T* row, std::size_t m) noexcept : at(row) {
     if (m == kCount) return;

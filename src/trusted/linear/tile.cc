@@ -11,7 +11,7 @@ namespace {
 
 // A tile and its sums should take about this much of a second-level cache of 1 MiB and up, beside
 // the weights that stream through it.
-constexpr std::size_t kTileBudget = 192 * 1024;
+constexpr std::size_t kTileBudget = std::size_t{192} * 1024;
 // Fewer positions than this leave the weights' loads uncovered.
 constexpr std::size_t kFewPositions = 48;
 
