@@ -47,7 +47,7 @@ class Pads {
                                             field::Field f, std::size_t first,
                                             std::span<std::uint32_t> out) = 0;
   [[nodiscard]] static constexpr std::size_t chunk_words(field::Field) noexcept {
-    return 16 * 1024;
+    return std::size_t{16} * 1024;
   }
 
   // destroy forgets what is left of a ticket (its keys, its stock).
