@@ -28,7 +28,7 @@ struct Annotations {
 };
 
 struct Annotated {
-  Graph graph;  // without QuantizeLinear, DequantizeLinear, QLinearConv and QLinearMatMul
+  Graph graph;  // without QuantizeLinear, DequantizeLinear and QLinearConv
   Annotations notes;
 };
 
