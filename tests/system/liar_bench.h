@@ -51,6 +51,7 @@ class LiarBench {
       : memory_(*outside::SharedMemory::create(sizeof(Orders))),
         orders_(*new (memory_.bytes().data()) Orders{}) {
     orders_.layer = kAnyLayer;
+    orders_.watched = kAnyLayer;
     const std::array<int, 1> passed{memory_.descriptor()};
     auto child = host::Child::spawn(LIAR_PROGRAM,
                                     {"--plan", plan_file, "--listen", socket, "--orders-fd", "3",
@@ -78,6 +79,25 @@ class LiarBench {
     }
     const host::Done done = engine_->reconfigure(modes);
     ASSERT_TRUE(done.ok()) << done.failure().message;
+  }
+
+  // start starts a new trusted process; stop ends it.
+  [[nodiscard]] host::Done start(const host::Modes& modes) {
+    stop();
+    options_.modes = modes;
+    auto engine = host::Engine::start(options_);
+    if (!engine.ok()) return engine.failure();
+    engine_ = std::move(*engine);
+    return {};
+  }
+  void stop() { engine_.reset(); }
+
+  // watch makes the liar keep what it is sent for one layer; seen gives what came since the last
+  // call.
+  void watch(std::uint32_t layer) { orders_.watched = layer; }
+  std::span<const Fingerprint> seen() {
+    const std::size_t from = std::exchange(read_, orders_.images.load());
+    return std::span(orders_.seen).subspan(from, read_ - from);
   }
 
   // order tells the i-th device to tell the i-th lie at `layer`; the others are honest.
@@ -110,6 +130,7 @@ class LiarBench {
  private:
   outside::SharedMemory memory_;
   Orders& orders_;
+  std::size_t read_ = 0;  // of orders_.seen
   host::Child liar_;
   host::EngineOptions options_;
   std::unique_ptr<host::Engine> engine_;

@@ -126,6 +126,7 @@ class Connection {
   Answer compute(const Request& request, const device::Job& job, std::vector<std::byte>& before,
                  std::vector<std::byte>& other) {
     const std::lock_guard lock(memory_.mutex);
+    if (request.layer == orders_.watched) watch(job.input, request.batch);
     const bool done = memory_.device->run(job).ok();
     for (const auto& [layer, bytes] : memory_.last) {
       if (layer != request.layer) other = bytes;
@@ -135,6 +136,15 @@ class Connection {
     if (done) last.assign(job.output.begin(), job.output.end());
     return {request.sequence, done ? AnswerStatus::kDone : AnswerStatus::kFailed,
             done ? request.output_bytes : 0, 1};
+  }
+
+  void watch(std::span<const std::byte> input, std::size_t batch) {
+    const std::size_t size = input.size() / batch;
+    for (std::size_t b = 0; b < batch && orders_.images < testing::kMaxSeen; ++b) {
+      auto& seen = orders_.seen[orders_.images];
+      std::copy_n(input.subspan(b * size).begin(), std::min(size, seen.size()), seen.begin());
+      ++orders_.images;
+    }
   }
 
   Lie order_for(const Request& request) {
@@ -297,6 +307,7 @@ int main(int count, char** values) {
   if (arguments->orders_fd < 0) {
     orders.layer = arguments->layer;
     orders.late_ms = kLateMs;
+    orders.watched = testing::kAnyLayer;
     for (auto& one : orders.one) one.lie = arguments->lie;
   }
   const auto listener = host::listen_at(arguments->listen);

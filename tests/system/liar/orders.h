@@ -44,6 +44,10 @@ inline constexpr std::array<std::string_view, kNumLies> kLieNames = {
 inline constexpr std::uint32_t kAnyLayer = UINT32_MAX;
 inline constexpr std::size_t kMaxLiars = 8;
 
+// Fingerprint is the start of what one image's request held: at least 8 words.
+using Fingerprint = std::array<std::byte, 32>;
+inline constexpr std::size_t kMaxSeen = std::size_t{1} << 16U;
+
 // Orders is shared memory between a test and a resident liar: what the i-th connection is to do. A
 // connection lies at every request of `layer` (a plan node) after it has let `skip` of them pass.
 struct Orders {
@@ -56,6 +60,10 @@ struct Orders {
     std::atomic<std::uint32_t> told;  // counts the lies that made a difference
   };
   std::array<One, kMaxLiars> one;
+  // What came in for the plan node `watched`, image by image; kept up to kMaxSeen.
+  std::atomic<std::uint32_t> watched;
+  std::atomic<std::size_t> images;
+  std::array<Fingerprint, kMaxSeen> seen;
 };
 static_assert(std::atomic<Lie>::is_always_lock_free);
 
