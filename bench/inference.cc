@@ -26,6 +26,7 @@
 #include "inference_networks.h"
 #include "linear/engine.h"
 #include "runtime/executor.h"
+#include "thread_counts.h"
 #include "vault/sealer.h"
 
 namespace slalom::bench {
@@ -348,8 +349,8 @@ void inference(benchmark::State& state, const std::string& name, const Mode& mod
 void register_all() {
   for (const char* name : {"vgg16", "resnet50", "mobilenet"}) {
     for (const Mode& mode : kModes) {
-      for (const std::size_t threads : {1, 2}) {
-        for (const std::size_t batch : {1, 4, 8}) {
+      for (const std::size_t threads : thread_counts()) {
+        for (const std::size_t batch : {1, 4, 8, 16}) {
           const std::string title = std::string(name) + "/" + mode.name +
                                     "/threads:" + std::to_string(threads) +
                                     "/batch:" + std::to_string(batch);

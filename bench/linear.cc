@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "linear_shapes.h"
+#include "thread_counts.h"
 #ifdef SLALOM_WITH_ONEDNN
 #include "linear_onednn.h"
 #endif
@@ -141,7 +142,7 @@ void add_all() {
                                                                {"words31", Operation::kWords31}};
   for (const char* net : {"vgg16", "vgg16_convs", "resnet50", "mobilenet"}) {
     const std::string prefix = std::string(net) + "/";
-    for (const std::size_t threads : {1U, 2U}) {
+    for (const std::size_t threads : thread_counts()) {
       for (const std::size_t batch : {1U, 4U}) {
         for (const Named& backend : kBackends) {
           for (const auto& [operation_name, operation] : kOperations) {
