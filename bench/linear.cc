@@ -84,8 +84,18 @@ void report(benchmark::State& state, double macs, std::size_t batch) {
 void network(benchmark::State& state, const char* name, Backend backend, Operation operation,
              std::size_t threads, std::size_t batch) {
   const std::vector<LayerShape> shapes = network_shapes(name);
-  base::ThreadPool pool(threads);
-  const auto net = prepare(shapes, backend, pool, batch);
+  // Repetitions of one benchmark follow each other: they share what takes long to prove.
+  static std::string last;
+  static std::unique_ptr<base::ThreadPool> pool;
+  static std::unique_ptr<Prepared> net;
+  const std::string key = std::string(name) + '/' + std::to_string(static_cast<int>(backend)) +
+                          '/' + std::to_string(threads) + '/' + std::to_string(batch);
+  if (key != last) {
+    net.reset();
+    pool = std::make_unique<base::ThreadPool>(threads);
+    net = prepare(shapes, backend, *pool, batch);
+    last = key;
+  }
   if (net == nullptr) {
     state.SkipWithError("this backend cannot serve this network here");
     return;
@@ -109,15 +119,22 @@ void network(benchmark::State& state, const char* name, Backend backend, Operati
 void onednn_network(benchmark::State& state, const char* name, OneDnnNetwork::Kind kind,
                     std::size_t threads, std::size_t batch) {
   const std::vector<LayerShape> shapes = network_shapes(name);
-  OneDnnNetwork net(shapes, kind, threads, batch);
+  static std::string last;
+  static std::unique_ptr<OneDnnNetwork> net;
+  const std::string key = std::string(name) + '/' + std::to_string(static_cast<int>(kind)) + '/' +
+                          std::to_string(threads) + '/' + std::to_string(batch);
+  if (key != last) {
+    net = std::make_unique<OneDnnNetwork>(shapes, kind, threads, batch);
+    last = key;
+  }
   double total = 0;
   for (const LayerShape& shape : shapes) {
     const model::Conv c = make_conv(shape);
     total += static_cast<double>(shape.count) * static_cast<double>(c.out.elements()) *
              static_cast<double>(c.terms());
   }
-  net.run();
-  for (auto _ : state) net.run();
+  net->run();
+  for (auto _ : state) net->run();
   report(state, total, batch);
 }
 #endif
