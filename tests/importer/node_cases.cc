@@ -52,7 +52,8 @@ std::vector<std::byte> read_bytes(const std::string& path) {
 ImportResult<std::vector<Tensor>> read_tensors(const std::string& dir, const std::string& prefix) {
   std::vector<Tensor> tensors;
   while (true) {
-    const std::string path = dir + "/" + prefix + "_" + std::to_string(tensors.size()) + ".pb";
+    const auto path =
+        std::filesystem::path(dir) / (prefix + "_" + std::to_string(tensors.size()).append(".pb"));
     if (!std::filesystem::exists(path)) return tensors;
     ImportResult<Tensor> tensor = parse_tensor(read_bytes(path));
     if (!tensor) return tensor.error();

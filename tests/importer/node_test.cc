@@ -129,12 +129,13 @@ void check_all(const std::string& root, const std::string& list_path, std::size_
       continue;
     }
     const auto& [verb, text] = it->second;
-    const Expectation found = outcome(root + "/" + name, verb);
+    const std::string dir = std::filesystem::path(root) / name;
+    const Expectation found = outcome(dir, verb);
     EXPECT_EQ(found.verb, verb) << name << ": " << found.text;
     EXPECT_NE(found.text.find(text), std::string::npos) << name << ": " << found.text;
     if (found.verb == "run" || found.verb == "old") {
       ++ran;
-      operators_of(root + "/" + name, operators);
+      operators_of(dir, operators);
     }
   }
   for (const OpDef& op : all_ops()) {

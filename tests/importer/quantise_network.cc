@@ -8,6 +8,7 @@
 #include <array>
 #include <cstdio>
 #include <cstring>
+#include <exception>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -73,13 +74,13 @@ bool write(const std::string& path, const Shape& shape, const std::vector<float>
 }
 
 int report(const Error& error) {
-  std::fprintf(stderr, "quantise_network: %s\n", error.message().c_str());
+  (void)std::fprintf(stderr, "quantise_network: %s\n", error.message().c_str());
   return 2;
 }
 
-int main_(const std::vector<std::string>& arguments) {
+int run_main(const std::vector<std::string>& arguments) {
   if (arguments.size() < 2) {
-    std::fprintf(stderr, "usage: quantise_network MODEL INPUT.pb...\n");
+    (void)std::fprintf(stderr, "usage: quantise_network MODEL INPUT.pb...\n");
     return 1;
   }
   std::vector<Tensor> batches;
@@ -143,5 +144,10 @@ int main_(const std::vector<std::string>& arguments) {
 }  // namespace slalom::importer
 
 int main(int argc, char** argv) {
-  return slalom::importer::main_(std::vector<std::string>(argv + 1, argv + argc));
+  try {
+    return slalom::importer::run_main(std::vector<std::string>(argv + 1, argv + argc));
+  } catch (const std::exception& error) {
+    (void)std::fprintf(stderr, "quantise_network: %s\n", error.what());
+    return 5;
+  }
 }

@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <functional>
 #include <string>
 
 #include "importer/graph_maker.h"
@@ -22,7 +21,7 @@ using Ints = std::vector<std::int64_t>;
 
 struct Case {
   const char* name;
-  std::function<ValueId(GraphMaker& g)> build;
+  ValueId (*build)(GraphMaker& g);
   double least_snr_db;
 };
 

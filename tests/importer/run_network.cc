@@ -5,6 +5,7 @@
 #include <onnx/onnx_pb.h>
 
 #include <cstdio>
+#include <exception>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -45,13 +46,13 @@ bool write_tensor(const Tensor& tensor, const std::string& path) {
 }
 
 int report(const Error& error) {
-  std::fprintf(stderr, "run_network: %s\n", error.message().c_str());
+  (void)std::fprintf(stderr, "run_network: %s\n", error.message().c_str());
   return 2;
 }
 
-int main_(const std::vector<std::string>& arguments) {
+int run_main(const std::vector<std::string>& arguments) {
   if (arguments.size() < 2 || (arguments[0] != "raw" && arguments[0] != "folded")) {
-    std::fprintf(stderr, "usage: run_network raw|folded MODEL INPUT.pb...\n");
+    (void)std::fprintf(stderr, "usage: run_network raw|folded MODEL INPUT.pb...\n");
     return 1;
   }
   auto graph = read_onnx(arguments[1]);
@@ -79,5 +80,10 @@ int main_(const std::vector<std::string>& arguments) {
 }  // namespace slalom::importer
 
 int main(int argc, char** argv) {
-  return slalom::importer::main_(std::vector<std::string>(argv + 1, argv + argc));
+  try {
+    return slalom::importer::run_main(std::vector<std::string>(argv + 1, argv + argc));
+  } catch (const std::exception& error) {
+    (void)std::fprintf(stderr, "run_network: %s\n", error.what());
+    return 5;
+  }
 }
