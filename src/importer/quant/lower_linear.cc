@@ -145,7 +145,7 @@ void lower_matrix(Lowerer& lowerer, const Node& node, const Matrix& matrix, Valu
   for (std::size_t dim = 0; dim + 1 < rank; ++dim) groups[1].push_back(dim);
   groups[2] = {rank - 1};
   const bool one_row = element_count(in_shape) == static_cast<std::int64_t>(matrix.inner);
-  TensorIndex in = placed.tensor;
+  TensorIndex in = 0;
   std::vector<std::size_t> feature(matrix.inner);  // by position in memory
   for (std::size_t k = 0; k < matrix.inner; ++k) feature[k] = k;
   if (one_row) {
