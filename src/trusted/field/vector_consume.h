@@ -135,16 +135,15 @@ template <class V, Field F, int K, bool kUnblind, Store kStore, class T>
     if constexpr (kUnblind) at.u += at.row;
     at.dst += at.row;
   }
-  const std::uint32_t* const a = challenge.a + ch;
   if constexpr (K > 0) {
     for (std::size_t k = 0; k < Columns<V, F, K>::kCount; ++k) {
-      columns.weigh(k, a + k * challenge.a_stride, sums[k]);
+      columns.weigh(k, challenge.a + k * challenge.a_stride + ch, sums[k]);
     }
   } else if constexpr (K == kMany) {
     for (std::size_t k = 0; k < challenge.repetitions; ++k) {
       Columns<V, F, 1> column;
       for (std::size_t p = 0; p < count; ++p) column.add(kept[p], c + k * kBlock + p);
-      column.weigh(0, a + k * challenge.a_stride, sums[k]);
+      column.weigh(0, challenge.a + k * challenge.a_stride + ch, sums[k]);
     }
   }
 }
