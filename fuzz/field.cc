@@ -61,6 +61,7 @@ class Tape {
   template <class T, class Make>
   std::vector<T> fill(std::size_t n, Make make) {
     std::vector<T> out(n);
+    out.reserve(n + 1);  // an empty row has an address too
     for (T& v : out) v = make();
     return out;
   }
@@ -171,7 +172,7 @@ void check_input(Tape& tape, Field f) {
 }
 
 void slots(Tape& tape, Field f) {
-  const std::size_t n = tape.below(600);
+  const std::size_t n = 1 + tape.below(600);
   const std::size_t shift = tape.below(64);
   const std::vector<std::uint8_t> codes = tape.bytes(n);
   const std::vector<std::uint32_t> r = tape.words(f, n);
@@ -191,7 +192,7 @@ void slots(Tape& tape, Field f) {
 
 void algebra(Tape& tape, Field f) {
   const std::size_t rows = tape.below(20);
-  const std::size_t n = tape.below(200);
+  const std::size_t n = 1 + tape.below(200);
   const std::vector<std::uint32_t> c = tape.words(f, rows);
   const std::vector<std::uint32_t> x = tape.words(f, rows * n);
   const std::vector<std::uint8_t> q = tape.bytes(rows * n);
@@ -224,7 +225,7 @@ void pads(Tape& tape, Field f) {
   field::StreamKey key{};
   for (auto& b : key) b = static_cast<std::byte>(tape.byte());
   const std::uint64_t first = tape.word();
-  const std::size_t n = tape.below(500);
+  const std::size_t n = 1 + tape.below(500);
   same([&](const Kernels& k) {
     std::vector<std::uint32_t> out(n);
     field::PadStream(key, f, k).fill(first, out);
