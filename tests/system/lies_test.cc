@@ -25,7 +25,7 @@ class LiesTest : public ::testing::Test {
  protected:
   LiesTest() : bench_(folder_.write("plan.slalom", plan_), folder_.file("liar"), 4) {}
 
-  Modes modes(Integrity integrity, Privacy privacy, std::size_t batch = 2) const {
+  [[nodiscard]] Modes modes(Integrity integrity, Privacy privacy, std::size_t batch = 2) const {
     Modes m;
     m.options.integrity = integrity;
     m.options.privacy = privacy;
@@ -35,7 +35,7 @@ class LiesTest : public ::testing::Test {
     m.options.timeout = std::chrono::milliseconds(50);
     return m;
   }
-  std::vector<std::uint32_t> layers() const {
+  [[nodiscard]] std::vector<std::uint32_t> layers() const {
     std::vector<std::uint32_t> out;
     const auto placement = runtime::default_placement(plan_);
     for (std::uint32_t n = 0; n < placement.remote.size(); ++n) {
@@ -80,7 +80,7 @@ TEST_F(LiesTest, EveryLieAtEveryLayerInEveryMode) {
       }
     }
   }
-  EXPECT_EQ(told, 2 * 3 * layers().size() * 20);
+  EXPECT_EQ(told, std::size_t{6} * layers().size() * 20);
   RecordProperty("lies_told", static_cast<int>(told));
 }
 

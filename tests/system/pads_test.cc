@@ -115,7 +115,7 @@ class PadsTest : public ::testing::Test {
   PadsTest() : bench_(folder_.write("plan.slalom", plan_), folder_.file("liar"), 2) {
     bench_.watch(plan_.nodes[0].inputs[0] == plan_.inputs[0] ? 0 : testing::kAnyLayer);
   }
-  Modes modes() const {
+  [[nodiscard]] Modes modes() const {
     Modes m;
     m.options.privacy = Privacy::kPads;
     m.options.threads = 1;

@@ -274,14 +274,15 @@ std::optional<Arguments> parse(int count, char** values) {
 }
 
 int usage() {
-  std::fwrite(kUsage.data(), 1, kUsage.size(), stderr);
-  for (const auto name : testing::kLieNames) std::fprintf(stderr, " %s", name.data());
-  std::fputc('\n', stderr);
+  static_cast<void>(std::fwrite(kUsage.data(), 1, kUsage.size(), stderr));
+  for (const auto name : testing::kLieNames)
+    static_cast<void>(std::fprintf(stderr, " %s", name.data()));
+  static_cast<void>(std::fputc('\n', stderr));
   return 1;
 }
 
 int fail(const host::Failure& failure) {
-  std::fprintf(stderr, "slalom-liar: %s\n", failure.message.c_str());
+  static_cast<void>(std::fprintf(stderr, "slalom-liar: %s\n", failure.message.c_str()));
   return host::exit_code(failure.code);
 }
 
