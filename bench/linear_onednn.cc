@@ -37,13 +37,21 @@ dnnl::primitive_attr attributes(OneDnnNetwork::Kind kind) {
 }
 
 template <class Descriptor>
-void fill_in(OneDnnNetwork::Kind, const Descriptor& pd, const dnnl::engine& engine,
+void fill_in(OneDnnNetwork::Kind kind, const Descriptor& pd, const dnnl::engine& engine,
              dnnl::primitive& primitive, std::unordered_map<int, memory>& arguments) {
   primitive = dnnl::primitive(pd);
   const auto make = [&](const memory::desc& desc) {
     memory out(desc, engine);
-    auto* bytes = static_cast<std::uint8_t*>(out.get_data_handle());
-    for (std::size_t i = 0; i < desc.get_size(); ++i) bytes[i] = static_cast<std::uint8_t>(i % 61);
+    if (kind == OneDnnNetwork::Kind::kF32) {  // bytes would make floats that are slow to compute
+      auto* values = static_cast<float*>(out.get_data_handle());
+      for (std::size_t i = 0; i < desc.get_size() / sizeof(float); ++i) {
+        values[i] = static_cast<float>(i % 61) / 64.0F;
+      }
+    } else {
+      auto* bytes = static_cast<std::uint8_t*>(out.get_data_handle());
+      for (std::size_t i = 0; i < desc.get_size(); ++i)
+        bytes[i] = static_cast<std::uint8_t>(i % 61);
+    }
     return out;
   };
   arguments = {{DNNL_ARG_SRC, make(pd.src_desc())},

@@ -120,7 +120,9 @@ def network(bench):
             subprocess.run([bench.bin / "slalom", "model", net, "-o", plan], check=True,
                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         done = subprocess.run([bench.bin / "slalom", "bench", plan, "--json", "--seconds", str(2 * bench.seconds)],
-                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        if done.returncode != 0:
+            sys.exit(f"slalom bench failed:\n{done.stderr}")
         (bench.out / f"network-{net}.json").write_text(done.stdout)
         modes = json.loads(done.stdout)["modes"]
         print(net)
