@@ -118,6 +118,11 @@ inline model::Linear finish(std::vector<model::ConvStage> stages, Random& random
   layer.requant.zero_point = static_cast<std::int32_t>(uniform(random, 0, 255));
   layer.requant.lo = static_cast<std::int32_t>(uniform(random, 0, 100));
   layer.requant.hi = static_cast<std::int32_t>(uniform(random, 100, 255));
+  if (uniform(random, 0, 2) == 0) {  // what follows a ReLU: some backends round it themselves
+    layer.requant.zero_point = 0;
+    layer.requant.lo = 0;
+    layer.requant.hi = 255;
+  }
   if (uniform(random, 0, 1) == 0) {
     layer.requant.table.resize(256);
     for (auto& entry : layer.requant.table) entry = static_cast<std::uint8_t>(random());
