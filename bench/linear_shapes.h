@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -86,12 +87,15 @@ inline model::Linear make_layer(const LayerShape& shape) {
   stage.conv = make_conv(shape);
   std::mt19937 random(shape.in_c + shape.out_c);
   stage.weights.resize(stage.conv.weights());
-  for (auto& w : stage.weights)
-    w = static_cast<std::int8_t>(static_cast<int>(random() % 255) - 127);
+  // Most weights of trained layers are far from the largest one.
+  std::normal_distribution<float> weight(0.0F, 20.0F);
+  for (auto& w : stage.weights) {
+    w = static_cast<std::int8_t>(std::lround(std::clamp(weight(random), -127.0F, 127.0F)));
+  }
   layer.bias.assign(shape.out_c, 100);
   layer.requant.multiplier.assign(shape.out_c,
                                   0.01F / std::sqrt(static_cast<float>(stage.conv.terms())));
-  layer.requant.zero_point = 3;
+  layer.requant.zero_point = 0;  // as after a ReLU
   return layer;
 }
 
