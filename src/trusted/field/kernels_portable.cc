@@ -184,7 +184,7 @@ void check_input(const CheckVector& vector, std::size_t first, std::size_t n,
 }
 
 void send_codes(const std::uint8_t* codes, std::size_t n, std::byte* slot) noexcept {
-  std::memcpy(slot, codes, n);
+  if (n != 0) std::memcpy(slot, codes, n);  // without codes there may be no address either
 }
 
 void store_word(std::byte* at, std::uint32_t word, Field f) noexcept {

@@ -6,6 +6,7 @@
 
 template <class V>
 void send_codes(const std::uint8_t* codes, std::size_t n, std::byte* slot) noexcept {
+  if (n == 0) return;  // without codes there may be no address either
   const std::size_t off = (0 - reinterpret_cast<std::uintptr_t>(slot)) % V::kBytes;
   const std::size_t head = off < n ? off : n;
   std::memcpy(slot, codes, head);

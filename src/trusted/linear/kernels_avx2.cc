@@ -35,7 +35,9 @@ struct Isa {
     return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   }
   static Vec broadcast(const std::byte* p) noexcept {
-    return _mm256_castps_si256(_mm256_broadcast_ss(reinterpret_cast<const float*>(p)));
+    std::int32_t v = 0;
+    __builtin_memcpy(&v, p, sizeof(v));
+    return _mm256_set1_epi32(v);
   }
   static Vec dot_words(Vec sum, Vec a, Vec w) noexcept {
     return _mm256_add_epi32(sum, _mm256_madd_epi16(a, w));

@@ -35,7 +35,9 @@ struct Isa {
     return _mm_cvtepi8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
   }
   static Vec broadcast(const std::byte* p) noexcept {
-    return _mm_castps_si128(_mm_load1_ps(reinterpret_cast<const float*>(p)));
+    std::int32_t v = 0;
+    __builtin_memcpy(&v, p, sizeof(v));
+    return _mm_set1_epi32(v);
   }
   static Vec dot_words(Vec sum, Vec a, Vec w) noexcept {
     return _mm_add_epi32(sum, _mm_madd_epi16(a, w));
