@@ -7,11 +7,18 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <optional>
+#include <thread>
 
 namespace slalom::host {
 namespace {
+
+// A listener's file is there a moment before it listens (bind makes the file), and looks until then
+// like one that a dead process left behind: who is refused tries again for a fifth of a second.
+constexpr int kTurns = 10;
+constexpr std::chrono::milliseconds kTurnTime{20};
 
 std::optional<sockaddr_un> address_of(const std::string& path) {
   sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
@@ -68,10 +75,15 @@ Outcome<outside::Descriptor> connect_to(const std::string& path) {
   const auto address = address_of(path);
   if (!address) return bad_path(path);
   outside::Descriptor fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!fd.valid() || connect_socket(fd.get(), *address) != 0) {
-    return Failure{Errc::kUnavailable, "cannot connect to '" + path + "': " + std::strerror(errno)};
+  int why = 0;
+  for (int turn = 0; fd.valid() && turn < kTurns; ++turn) {
+    if (connect_socket(fd.get(), *address) == 0) return fd;
+    why = errno;
+    if (why != ECONNREFUSED) break;
+    std::this_thread::sleep_for(kTurnTime);
   }
-  return fd;
+  return Failure{Errc::kUnavailable,
+                 "cannot connect to '" + path + "': " + std::strerror(fd.valid() ? why : errno)};
 }
 
 }  // namespace slalom::host
