@@ -191,7 +191,7 @@ class Proof {
   }
 
   template <class T>
-  std::vector<T> cut(const std::vector<T>& data, T outside) const {
+  [[nodiscard]] std::vector<T> cut(const std::vector<T>& data, T outside) const {
     std::vector<T> patches;
     for (const Sample& s : samples_) {
       const std::vector<T> patch = cut_patch(layer_.stages[0].conv, s, data, outside);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/assert.h"
 #include "base/checked.h"
 
 namespace slalom::linear {
@@ -56,6 +57,7 @@ Tiling make_tiling(const model::Conv& conv, const TilingTarget& target) noexcept
   t.channels = base::round_up(t.conv.in.c, target.channel_step);
   t.images_as_rows = t.conv.in.positions() == 1 && t.conv.window == model::Window{};
   const std::size_t total = t.row_units(target.max_batch);
+  SLALOM_ASSERT(total != 0);  // a validated layer has rows, and a batch images
   const std::size_t images = t.images(target.max_batch);
   const std::size_t width = t.conv.out.w;
   const std::size_t columns = base::round_up(t.conv.out.c, target.column_step);
@@ -68,7 +70,9 @@ Tiling make_tiling(const model::Conv& conv, const TilingTarget& target) noexcept
     return !target.whole && t.conv.groups == 1 && columns % (2 * t.chunks * target.chunk_step) == 0;
   };
   t.rows = total;
-  while (t.rows > 1 && bytes(t.rows) > kTileBudget) t.rows -= base::div_up(t.rows, 16);
+  while (t.rows > 1 && bytes(t.rows) > kTileBudget) {
+    t.rows = std::max<std::size_t>(1, t.rows - base::div_up(t.rows, 16));
+  }
   while (t.rows == 1 && bytes(1) > 4 * kTileBudget && can_split_columns()) t.chunks *= 2;
   while (images * base::div_up(total, t.rows) * t.chunks < wanted) {
     if (t.rows > 1 && t.rows * width > kFewPositions) {
@@ -79,7 +83,8 @@ Tiling make_tiling(const model::Conv& conv, const TilingTarget& target) noexcept
       break;
     }
   }
-  t.rows = base::div_up(total, base::div_up(total, t.rows));  // tiles of about one size
+  const std::size_t tiles = std::max<std::size_t>(1, base::div_up(total, t.rows));
+  t.rows = base::div_up(total, tiles);  // tiles of about one size
   return t;
 }
 

@@ -124,8 +124,9 @@ std::byte* Pass::place(const Tile& tile, model::TensorId id, std::size_t image) 
   const Room& room = rooms_[parts_.program.root[id]];
   const std::size_t first =
       tile.begin(passing.elements) * element_bytes(parts_.plan.tensors[id].dtype);
-  // An address before the room: counted in integers, never dereferenced.
+  // An address before the room: counted in integers, never dereferenced there.
   const auto start = reinterpret_cast<std::uintptr_t>(tile.worker.passing.data());
+  // NOLINTNEXTLINE(performance-no-int-to-ptr)
   return reinterpret_cast<std::byte*>(start + room.offset + image * room.image_bytes - first);
 }
 
@@ -369,7 +370,7 @@ Result<const std::uint32_t*> Pass::factors(const Lane& lane, const Link& link, s
 void Pass::run_operator(const Tile& tile, std::uint32_t node_index, std::size_t first,
                         std::size_t last) const noexcept {
   const model::Node& node = parts_.plan.nodes[node_index];
-  std::array<const std::uint8_t*, kMaxOperands> operands;
+  std::array<const std::uint8_t*, kMaxOperands> operands{};
   for (std::size_t b = 0; b < tile.lane.images; ++b) {
     for (std::size_t i = 0; i < node.inputs.size(); ++i) {
       operands[i] = reinterpret_cast<const std::uint8_t*>(place(tile, node.inputs[i], b));
@@ -382,7 +383,7 @@ void Pass::run_operator(const Tile& tile, std::uint32_t node_index, std::size_t 
 
 void Pass::send(const Tile& tile) noexcept {
   const Lane& lane = tile.lane;
-  std::array<const std::uint8_t*, kMaxImages> x;
+  std::array<const std::uint8_t*, kMaxImages> x{};
   std::size_t row = 0;
   for (std::size_t s = 0; s < tile.step.sends.size(); ++s) {
     const Part& part = tile.step.sends[s];

@@ -215,6 +215,7 @@ bool StreamingExecutor::submit(Lane& lane, const Upload& upload) {
 void StreamingExecutor::finish(Lane& lane) {
   if (!program_.links.empty()) {
     SLALOM_ASSERT(lane.verdict.checks() == checks_->expected(lane.images));
+    // NOLINTNEXTLINE(performance-move-const-arg): a verdict is taken once, and this says so
     const bool right = std::move(lane.verdict).take_verdict();
     if (parts_.options.integrity != model::Integrity::kOff) {
       stats_.checks_performed += program_.links.size() * lane.images;
