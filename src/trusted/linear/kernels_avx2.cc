@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 #include <utility>
 
 #include "base/target.h"
@@ -61,21 +62,6 @@ namespace {
 bool supported(const base::CpuFeatures& cpu) noexcept { return cpu.avx2; }
 }  // namespace
 
-const Kernels kAvx2Kernels = {
-    .name = "avx2",
-    .supported = supported,
-    .format = Isa::kFormat,
-    .lanes = Isa::kLanes,
-    .columns = std::size_t{Isa::kVectors} * Isa::kLanes,
-    .depthwise_step = std::size_t{2} * Isa::kLanes,
-    .gemm = gemm<Isa>,
-    .depthwise = depthwise,
-    .widen = widen,
-    .cut_words = cut_words,
-    .cut_sums = cut_sums,
-    .join_words = join_words,
-    .join_sums = join_sums,
-    .add_rows = add_rows,
-};
+constinit const Kernels kAvx2Kernels = kernels_of("avx2", supported);
 
 }  // namespace slalom::linear

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 #include <utility>
 
 #include "base/target.h"
@@ -16,41 +17,20 @@ namespace slalom::linear {
 SLALOM_TARGET_BEGIN(SLALOM_ISA_AVX512)
 namespace {
 
-// 512-bit vectors, vpmaddwd.
-struct Isa {
-  using Vec = __m512i;
-  static constexpr int kLanes = 16;
+#include "linear/vector512.inc"
+
+// vpmaddwd.
+struct Isa : Vector512 {
   static constexpr Format kFormat = Format::kWords;
-  static constexpr int kVectors = 4;
-  static constexpr int rows(int vectors) noexcept {
-    return vectors == 4 ? 6 : vectors == 3 ? 8 : vectors == 2 ? 12 : 15;
-  }
   static constexpr int kVectorWeights = kLanes * 2;
 
-  static Vec zero() noexcept { return _mm512_setzero_si512(); }
-  static Vec load(const void* p) noexcept { return _mm512_loadu_si512(p); }
-  static void store(void* p, Vec v) noexcept { _mm512_storeu_si512(p, v); }
-  static Vec add(Vec a, Vec b) noexcept { return _mm512_add_epi32(a, b); }
   static Vec load_weights(const std::int8_t* p) noexcept {
     return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-  }
-  static Vec broadcast(const std::byte* p) noexcept {
-    std::int32_t v = 0;
-    __builtin_memcpy(&v, p, sizeof(v));
-    return _mm512_set1_epi32(v);
   }
   static Vec dot_words(Vec sum, Vec a, Vec w) noexcept {
     return _mm512_add_epi32(sum, _mm512_madd_epi16(a, w));
   }
   static Vec dot(Vec sum, Vec a, Vec w) noexcept { return dot_words(sum, a, w); }
-  static Vec interleave_low(Vec a, Vec b) noexcept { return _mm512_unpacklo_epi16(a, b); }
-  static Vec interleave_high(Vec a, Vec b) noexcept { return _mm512_unpackhi_epi16(a, b); }
-  static void store_pairs(std::int32_t* p, const std::int32_t* init, Vec low, Vec high) noexcept {
-    const Vec first = _mm512_set_epi64(11, 10, 3, 2, 9, 8, 1, 0);
-    const Vec second = _mm512_set_epi64(15, 14, 7, 6, 13, 12, 5, 4);
-    store(p, add(load(init), _mm512_permutex2var_epi64(low, first, high)));
-    store(p + kLanes, add(load(init + kLanes), _mm512_permutex2var_epi64(low, second, high)));
-  }
 };
 
 #include "linear/gemm_body.inc"
@@ -63,21 +43,6 @@ namespace {
 bool supported(const base::CpuFeatures& cpu) noexcept { return cpu.avx512; }
 }  // namespace
 
-const Kernels kAvx512Kernels = {
-    .name = "avx512",
-    .supported = supported,
-    .format = Isa::kFormat,
-    .lanes = Isa::kLanes,
-    .columns = std::size_t{Isa::kVectors} * Isa::kLanes,
-    .depthwise_step = std::size_t{2} * Isa::kLanes,
-    .gemm = gemm<Isa>,
-    .depthwise = depthwise,
-    .widen = widen,
-    .cut_words = cut_words,
-    .cut_sums = cut_sums,
-    .join_words = join_words,
-    .join_sums = join_sums,
-    .add_rows = add_rows,
-};
+constinit const Kernels kAvx512Kernels = kernels_of("avx512", supported);
 
 }  // namespace slalom::linear
