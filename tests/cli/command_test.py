@@ -69,6 +69,7 @@ class Commands(unittest.TestCase):
         self.expect(slalom("frob"), USAGE, "frob", "slalom --help")
         self.expect(slalom("run"), USAGE, "model", "slalom run --help")
         self.expect(slalom("run", self.plan, "--input", "random:1", "--frob"), USAGE, "--frob")
+        self.expect(slalom("run", self.plan, "--inptu", "random:1"), USAGE, "--inptu", "run --help")
         self.expect(slalom("run", self.plan, "--input", "random:1", "--integrity", "some"), USAGE,
                     "--integrity", "preprocessed")
         self.expect(slalom("run", self.plan, "--input", "random:x"), USAGE, "random:16")

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "cli/failure.h"
+#include "support/folder.h"
 
 namespace slalom::cli {
 namespace {
@@ -21,19 +22,14 @@ namespace fs = std::filesystem;
 
 class Folder : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "slalom-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    path_ = name;
-  }
-  void TearDown() override { fs::remove_all(path_); }
-  [[nodiscard]] std::string at(const char* name) const { return (path_ / name).string(); }
+  [[nodiscard]] std::string at(const char* name) const { return folder_.file(name); }
   [[nodiscard]] std::size_t num_files() const {
     return static_cast<std::size_t>(
         std::distance(fs::directory_iterator(path_), fs::directory_iterator()));
   }
 
-  fs::path path_;
+  slalom::testing::Folder folder_;
+  const fs::path& path_ = folder_.path();
 };
 
 // Writes 100,000 bytes where 4 KiB is all that this process may write to a file (the limit stays,

@@ -2,8 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
-#include <fstream>
 #include <random>
 #include <string>
 #include <utility>
@@ -11,9 +9,10 @@
 
 #include "model/plan.h"
 #include "runtime/executor.h"
+#include "support/folder.h"
 #include "untrusted/host/outcome.h"
 
-// What tests that run whole processes share: inputs, results and a folder for their files.
+// What tests that run whole processes share: inputs and results.
 
 namespace slalom::testing {
 
@@ -60,34 +59,6 @@ class Answers final : public runtime::Sink {
 
   std::vector<Image> released;
   std::vector<std::pair<std::uint64_t, Errc>> failed;
-};
-
-// Folder is a temporary folder that goes with its owner.
-class Folder {
- public:
-  Folder() {
-    std::string name = std::filesystem::temp_directory_path() / "slalom-test-XXXXXX";
-    path_ = mkdtemp(name.data());
-  }
-  ~Folder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-
-  [[nodiscard]] std::string file(const std::string& name) const { return path_ / name; }
-  // write makes a file of a plan and returns its path.
-  [[nodiscard]] std::string write(const std::string& name, const model::Plan& plan) const {
-    const auto bytes = model::encode_plan(plan);
-    std::ofstream(file(name), std::ios::binary)
-        .write(reinterpret_cast<const char*>(bytes.data()),
-               static_cast<std::streamsize>(bytes.size()));
-    return file(name);
-  }
-
- private:
-  std::filesystem::path path_;
 };
 
 }  // namespace slalom::testing

@@ -18,6 +18,7 @@
 #include <string>
 #include <thread>
 
+#include "support/folder.h"
 #include "support/plans.h"
 #include "vault/stocked_pads.h"
 
@@ -87,8 +88,9 @@ void write_file(const std::string& path, const std::string& bytes) {
 }
 
 TEST(PadKill, NoPadIsUsedTwiceOverManyKills) {
-  std::string path = "/tmp/slalom-kill-XXXXXX";
-  close(mkstemp(path.data()));
+  const testing::Folder folder;
+  const std::string path = folder.file("pads");
+  close(open(path.c_str(), O_RDWR | O_CREAT, 0600));
   std::mt19937 random(7);
   std::set<Fingerprint> used;
   std::string older;
@@ -125,7 +127,6 @@ TEST(PadKill, NoPadIsUsedTwiceOverManyKills) {
     if (kill_count % 5 == 3) older = read_file(path);
     if (kill_count % 5 == 1 && !older.empty()) write_file(path, older);
   }
-  unlink(path.c_str());
   EXPECT_GE(reporting, kKills / 2);
   RecordProperty("kills", kKills);
   RecordProperty("pads", static_cast<int>(used.size()));

@@ -12,14 +12,14 @@
 #include <memory>
 #include <string>
 
+#include "support/folder.h"
+
 namespace slalom::vault {
 namespace {
 
 std::unique_ptr<BlobStore> temporary_file() {
-  std::string path = "/tmp/slalom-store-XXXXXX";
-  const int fd = mkstemp(path.data());
-  unlink(path.c_str());
-  return std::make_unique<FileStore>(fd);
+  const testing::Folder folder;  // an open file outlives its name
+  return std::make_unique<FileStore>(open(folder.file("pads").c_str(), O_RDWR | O_CREAT, 0600));
 }
 
 class Store : public ::testing::TestWithParam<bool> {
