@@ -13,6 +13,7 @@
 #include <new>
 #include <string>
 #include <system_error>
+#include <vector>
 
 #include "cli/command.h"
 #include "cli/failure.h"
@@ -53,7 +54,12 @@ int complain(Errc code, const std::string& message) {
 int usage_error(const CLI::App& app, const CLI::ParseError& error) {
   const auto chosen = app.get_subcommands();
   const std::string command = chosen.empty() ? std::string() : " " + chosen.front()->get_name();
-  std::string what = error.what();
+  // CLI11 misses what is required before it looks at what it did not understand, which is often the
+  // same thing misspelled.
+  const std::vector<std::string> unknown = app.remaining(true);
+  const auto option = std::find_if(unknown.begin(), unknown.end(),
+                                   [](const std::string& word) { return word.starts_with("-"); });
+  std::string what = option == unknown.end() ? error.what() : "there is no option " + *option;
   while (!what.empty() && (what.back() == '\n' || what.back() == '.')) what.pop_back();
   return complain(Errc::kInvalidArgument, fmt::format("{}; see slalom{} --help", what, command));
 }
