@@ -83,10 +83,12 @@ TEST(HostilePeer, EveryBreachClosesThePort) {
     p.head(1);
   });
   for (const std::uint32_t status : {0U, 3U, 0x8000'0001U, UINT32_MAX}) {
-    expect_rejected("an unknown status", 1, [&](const Peer& p) {
-      p.put(0, {1, static_cast<AnswerStatus>(status), 64, 0});
-      p.head(1);
-    });
+    for (const std::uint32_t bytes : {64U, 0U}) {  // as a done one's and as a failed one's
+      expect_rejected("an unknown status", 1, [&](const Peer& p) {
+        p.put(0, {1, static_cast<AnswerStatus>(status), bytes, 0});
+        p.head(1);
+      });
+    }
   }
 }
 

@@ -140,6 +140,21 @@ TEST(PlanValidate, SeparableBoundCountsBothStages) {
   EXPECT_FALSE(validate(plan).ok());
 }
 
+// A sum between the stages that no output depends on may not leave 32 bits either.
+TEST(PlanValidate, SeparableInnerSumsStayIn32Bits) {
+  for (const std::uint32_t side : {360U, 365U}) {  // 360^2 * 127 * 128 < 2^31 < 365^2 * 127 * 128
+    PlanBuilder b;
+    const auto x = b.input({side, side, 2});
+    const auto y = b.separable(x, {.out_c = 1, .window = {.kernel_h = side, .kernel_w = side}});
+    Plan plan = b.finish({y});
+    auto& linear = first_linear(plan);
+    for (auto& w : linear.stages[0].weights) w = 127;
+    for (auto& w : linear.stages[1].weights) w = 0;
+    linear.field = smallest_field(linear);
+    EXPECT_EQ(validate(plan).ok(), side == 360);
+  }
+}
+
 TEST(PlanValidate, PoolingWindowsMustTouchTheInput) {
   PlanBuilder b;
   const auto x = b.input({1, 8, 2});

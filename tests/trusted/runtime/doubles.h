@@ -290,11 +290,14 @@ class TestPads final : public vault::Pads {
   std::map<std::pair<std::uint64_t, std::uint32_t>, std::vector<std::uint32_t>> factors_;
 };
 
-// TestRandom is a generator that anyone can predict (splitmix64).
+// TestRandom is a generator that anyone can predict (splitmix64), and that counts what it gave.
 class TestRandom final : public field::Random {
  public:
   explicit TestRandom(std::uint64_t seed) : state_(seed) {}
+  std::size_t drawn = 0;  // bytes
+
   void fill(std::span<std::byte> out) noexcept override {
+    drawn += out.size();
     for (auto& b : out) {
       state_ += 0x9e3779b97f4a7c15;
       std::uint64_t z = state_;

@@ -240,6 +240,37 @@ INSTANTIATE_TEST_SUITE_P(All, LossTest,
                          ::testing::Values(Reply::kFail, Reply::kSilent, Reply::kGone,
                                            Reply::kBreach));
 
+// How many random bytes a run draws beside those of the start, in which the first of two devices
+// gives its third answer as `reply` says and as `lie` has changed it.
+std::size_t drawn_by(Reply reply, bool lie, std::size_t rejected) {
+  Rig rig(small_network());
+  rig.options.micro_batch = 1;
+  rig.options.in_flight = 1;
+  rig.num_ports = 2;
+  rig.random = std::make_unique<TestRandom>(1);
+  rig.start();
+  int seen = 0;
+  rig.ports[0]->reply = [&](const channel::Request&) {
+    return ++seen == 3 ? reply : Reply::kAnswer;
+  };
+  rig.ports[0]->tamper = [&](const channel::Request& request, std::span<std::byte> words) {
+    if (lie && seen == 3) add_to(words, 0, 1, request.field);
+  };
+  const std::size_t before = rig.random->drawn;
+  ListSink sink;
+  EXPECT_TRUE(rig.run(random_images(rig.plan, 4, 1), sink).ok());  // the second device goes on
+  EXPECT_EQ(sink.entries.size(), 4U);
+  EXPECT_EQ(sink.delivered(), 4U - rejected);
+  return rig.random->drawn - before;
+}
+
+// Who was rejected has learned something about the challenges: the next inference has others.
+TEST(Faults, ARejectionRetiresTheChallenges) {
+  EXPECT_EQ(drawn_by(Reply::kAnswer, false, 0), 0U);
+  EXPECT_GT(drawn_by(Reply::kAnswer, true, 1), 0U);
+  EXPECT_GT(drawn_by(Reply::kBreach, false, 1), 0U);
+}
+
 TEST(Faults, ADeviceThatIsSlowButAnswersIsKept) {
   Rig rig(small_network());
   rig.options.timeout = std::chrono::milliseconds(200);
