@@ -177,16 +177,21 @@ class Connection {
   Status plan(std::span<const std::byte> payload) {
     const auto request = decode<PlanSize>(payload);
     if (!request) return request.error();
-    std::vector<std::byte> bytes(static_cast<std::size_t>(request->bytes));
-    for (std::span<std::byte> rest = bytes; !rest.empty();) {
+    // Room grows with what has come, at most fourfold: an announced size alone costs no memory.
+    std::vector<std::byte> bytes;
+    while (bytes.size() < request->bytes) {
       const auto header = wire_.receive_header();
       if (!header) return header.error();
+      const std::uint64_t left = request->bytes - bytes.size();
       if (header->kind != Kind::kPlanBytes || header->bytes == 0 || header->bytes > kMaxChunk ||
-          header->bytes > rest.size()) {
+          header->bytes > left) {
         return kBreach;
       }
-      SLALOM_TRY(wire_.receive_payload(rest.first(header->bytes)));
-      rest = rest.subspan(header->bytes);
+      const std::size_t had = bytes.size();
+      const std::size_t has = had + header->bytes;
+      if (bytes.capacity() < has) bytes.reserve(std::min<std::uint64_t>(request->bytes, 4 * has));
+      bytes.resize(has);
+      SLALOM_TRY(wire_.receive_payload(std::span(bytes).subspan(had)));
     }
     return answer(Kind::kPlanLoaded, service_.load(std::move(bytes)));
   }
