@@ -2,6 +2,5 @@
 target_sources(slalom_trusted PRIVATE
   runtime/checks.cc runtime/executor.cc runtime/memory_plan.cc runtime/pass.cc runtime/program.cc
   runtime/streaming.cc runtime/streaming_create.cc
-  runtime/ops/elementwise.cc runtime/ops/kernels_avx2.cc runtime/ops/kernels_avx512.cc
-  runtime/ops/kernels_portable.cc runtime/ops/movement.cc runtime/ops/normalise.cc
-  runtime/ops/operator.cc runtime/ops/pooling.cc)
+  runtime/ops/elementwise.cc runtime/ops/kernels.cc runtime/ops/movement.cc
+  runtime/ops/normalise.cc runtime/ops/operator.cc runtime/ops/pooling.cc)

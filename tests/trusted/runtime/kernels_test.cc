@@ -33,6 +33,11 @@ class OpKernelsTest : public ::testing::TestWithParam<const OpKernels*> {
   const FloatEnvironment environment_;
 };
 
+template <class T>
+std::byte* raw(std::vector<T>& v) {
+  return reinterpret_cast<std::byte*>(v.data());
+}
+
 constexpr std::size_t kLengths[] = {1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 257};
 constexpr std::size_t kGuard = 64;
 
@@ -53,8 +58,10 @@ TEST_P(OpKernelsTest, AddFollowsTheRule) {
     if (n == 65) row.multiplier_a = 1e29F;                    // far beyond every integer
     std::vector<std::uint8_t> out(n + kGuard, 0xa5);
     std::vector<std::int32_t> wide(n);
-    kernels_.add(a.data(), b.data(), n, row, out.data());
-    add_wide(a.data(), b.data(), n, row, wide.data());
+    kernels_.add(a.data(), b.data(), n, row, raw(out));
+    AddRow wide_row = row;
+    wide_row.to.wide = true;
+    kernels_.add(a.data(), b.data(), n, wide_row, raw(wide));
     for (std::size_t i = 0; i < n; ++i) {
       const volatile float left = static_cast<float>(a[i] - row.zero_a) * row.multiplier_a;
       const volatile float right = static_cast<float>(b[i] - row.zero_b) * row.multiplier_b;
@@ -72,7 +79,7 @@ TEST_P(OpKernelsTest, MulFollowsTheRule) {
     const auto b = bytes(n);
     const MulRow row{code(), code(), real(0.0F, 0.02F), rounding()};
     std::vector<std::uint8_t> out(n + kGuard, 0xa5);
-    kernels_.mul(a.data(), b.data(), n, row, out.data());
+    kernels_.mul(a.data(), b.data(), n, row, raw(out));
     for (std::size_t i = 0; i < n; ++i) {
       const volatile float v =
           static_cast<float>((a[i] - row.zero_a) * (b[i] - row.zero_b)) * row.multiplier;
@@ -91,8 +98,8 @@ TEST_P(OpKernelsTest, ScaleAndPreluFollowTheRule) {
     for (float& v : negative) v = real(-1.0F, 1.0F);
     std::vector<std::uint8_t> scaled(n + kGuard, 0xa5);
     std::vector<std::uint8_t> bent(n + kGuard, 0xa5);
-    kernels_.scale(a.data(), n, scale, scaled.data());
-    kernels_.prelu(a.data(), negative.data(), n, prelu, bent.data());
+    kernels_.scale(a.data(), n, scale, raw(scaled));
+    kernels_.prelu(a.data(), negative.data(), n, prelu, raw(bent));
     for (std::size_t i = 0; i < n; ++i) {
       const volatile float v = static_cast<float>(a[i] - scale.zero) * scale.multiplier;
       ASSERT_EQ(scaled[i], rule(v, scale.to)) << n << " " << i;
@@ -122,7 +129,7 @@ TEST_P(OpKernelsTest, TapsAreTakenFromTheRectangle) {
     kernels_.sum_taps(taps, n, sums.data());
     const ScaleRow row{static_cast<std::int32_t>(rows * columns) * code(),
                        1.0F / static_cast<float>(rows * columns), rounding()};
-    kernels_.scale_sums(sums.data(), n, row, mean.data());
+    kernels_.scale_sums(sums.data(), n, row, raw(mean));
     for (std::size_t i = 0; i < n; ++i) {
       int largest = 0;
       int sum = 0;

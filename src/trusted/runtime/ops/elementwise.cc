@@ -39,7 +39,6 @@ class Broadcast {
     }
   }
 
-  [[nodiscard]] bool single_run() const noexcept { return rank_ == 1 && both_move(); }
   [[nodiscard]] bool both_move() const noexcept { return moves(0) && moves(1); }
   // moves says whether an operand moves within a run.
   [[nodiscard]] bool moves(std::size_t operand) const noexcept {
@@ -68,25 +67,27 @@ class Broadcast {
 // kSpread is the length of the buffer in which a broadcast element is repeated for the row kernels.
 constexpr std::size_t kSpread = 1024;
 
-// Binary is Add or Mul; Row is the kernel's constants and Narrow, Wide the kernels.
-template <class Row>
-class Binary final : public Operator {
+// Flat is an operator whose units are single elements.
+class Flat : public Operator {
  public:
-  using Narrow = void (*)(const std::uint8_t*, const std::uint8_t*, std::size_t, const Row&,
-                          std::uint8_t*) noexcept;
-  using Wide = void (*)(const std::uint8_t*, const std::uint8_t*, std::size_t, const Row&,
-                        std::int32_t*) noexcept;
-
-  Binary(const OperatorContext& x, const Row& row, Narrow narrow, Wide wide)
-      : row_(row),
-        narrow_(narrow),
-        wide_(x.wide() ? wide : nullptr),
-        elements_(x.out().shape.elements()),
-        walk_(x.out().shape, x.in(0).shape, x.in(1).shape) {}
-
+  explicit Flat(const OperatorContext& x) : elements_(x.out().shape.elements()) {}
   [[nodiscard]] std::size_t units() const noexcept override { return elements_; }
   [[nodiscard]] std::size_t grain() const noexcept override { return kGrain; }
   [[nodiscard]] bool flat() const noexcept override { return true; }
+
+ private:
+  std::size_t elements_;
+};
+
+// Binary is Add or Mul; Row is the kernel's constants.
+template <class Row>
+class Binary final : public Flat {
+ public:
+  using Kernel = void (*)(const std::uint8_t*, const std::uint8_t*, std::size_t, const Row&,
+                          std::byte*) noexcept;
+
+  Binary(const OperatorContext& x, const Row& row, Kernel kernel)
+      : Flat(x), row_(row), kernel_(kernel), walk_(x.out().shape, x.in(0).shape, x.in(1).shape) {}
 
   void run(std::span<const std::uint8_t* const> inputs, std::byte* out, std::size_t first,
            std::size_t last, std::span<std::byte> /*scratch*/) const noexcept override {
@@ -103,32 +104,23 @@ class Binary final : public Operator {
         std::memset(spread, *still, n);
         still = spread;
       }
-      if (wide_ != nullptr) {
-        wide_(a, b, n, row_, reinterpret_cast<std::int32_t*>(out) + first);
-      } else {
-        narrow_(a, b, n, row_, reinterpret_cast<std::uint8_t*>(out) + first);
-      }
+      kernel_(a, b, n, row_, element(out, row_.to, first));
       first += n;
     }
   }
 
  private:
   Row row_;
-  Narrow narrow_;
-  Wide wide_;
-  std::size_t elements_;
+  Kernel kernel_;
   Broadcast walk_;
 };
 
-class TableOperator final : public Operator {
+class TableOperator final : public Flat {
  public:
   TableOperator(const OperatorContext& x, const model::Table& op)
-      : kernels_(x.field_kernels), elements_(x.out().shape.elements()) {
+      : Flat(x), kernels_(x.field_kernels) {
     std::copy(op.table.begin(), op.table.end(), table_.begin());
   }
-  [[nodiscard]] std::size_t units() const noexcept override { return elements_; }
-  [[nodiscard]] std::size_t grain() const noexcept override { return kGrain; }
-  [[nodiscard]] bool flat() const noexcept override { return true; }
 
   void run(std::span<const std::uint8_t* const> inputs, std::byte* out, std::size_t first,
            std::size_t last, std::span<std::byte> /*scratch*/) const noexcept override {
@@ -140,35 +132,22 @@ class TableOperator final : public Operator {
  private:
   alignas(64) std::array<std::uint8_t, 256> table_{};
   const field::Kernels& kernels_;
-  std::size_t elements_;
 };
 
-class PreluOperator final : public Operator {
+class PreluOperator final : public Flat {
  public:
   PreluOperator(const OperatorContext& x, const model::Prelu& op)
-      : row_{.zero = x.in(0).zero_point,
-             .positive = op.positive,
-             .to = {x.out().zero_point, op.lo, op.hi}},
+      : Flat(x),
+        row_{.zero = x.in(0).zero_point, .positive = op.positive, .to = x.rounding(op.lo, op.hi)},
         negative_(op.negative),
-        narrow_(x.kernels.prelu),
-        wide_(x.wide()),
-        elements_(x.out().shape.elements()) {}
-  [[nodiscard]] std::size_t units() const noexcept override { return elements_; }
-  [[nodiscard]] std::size_t grain() const noexcept override { return kGrain; }
-  [[nodiscard]] bool flat() const noexcept override { return true; }
+        kernel_(x.kernels.prelu) {}
 
   void run(std::span<const std::uint8_t* const> inputs, std::byte* out, std::size_t first,
            std::size_t last, std::span<std::byte> /*scratch*/) const noexcept override {
     while (first < last) {
       const std::size_t channel = first % negative_.size();
       const std::size_t n = std::min(negative_.size() - channel, last - first);
-      const std::uint8_t* a = inputs[0] + first;
-      const float* slopes = negative_.data() + channel;
-      if (wide_) {
-        prelu_wide(a, slopes, n, row_, reinterpret_cast<std::int32_t*>(out) + first);
-      } else {
-        narrow_(a, slopes, n, row_, reinterpret_cast<std::uint8_t*>(out) + first);
-      }
+      kernel_(inputs[0] + first, negative_.data() + channel, n, row_, element(out, row_.to, first));
       first += n;
     }
   }
@@ -176,38 +155,34 @@ class PreluOperator final : public Operator {
  private:
   PreluRow row_;
   const std::vector<float>& negative_;
-  decltype(OpKernels::prelu) narrow_;
-  bool wide_;
-  std::size_t elements_;
+  decltype(OpKernels::prelu) kernel_;
 };
 
 }  // namespace
 
-std::unique_ptr<Operator> make_add(const OperatorContext& x) {
-  const auto& op = std::get<model::Add>(x.node.op);
+OperatorPointer make(const OperatorContext& x, const model::Add& op) {
   const AddRow row{.zero_a = x.in(0).zero_point,
                    .zero_b = x.in(1).zero_point,
                    .multiplier_a = op.multiplier_a,
                    .multiplier_b = op.multiplier_b,
-                   .to = {x.out().zero_point, op.lo, op.hi}};
-  return std::make_unique<Binary<AddRow>>(x, row, x.kernels.add, add_wide);
+                   .to = x.rounding(op.lo, op.hi)};
+  return std::make_unique<Binary<AddRow>>(x, row, x.kernels.add);
 }
 
-std::unique_ptr<Operator> make_mul(const OperatorContext& x) {
-  const auto& op = std::get<model::Mul>(x.node.op);
+OperatorPointer make(const OperatorContext& x, const model::Mul& op) {
   const MulRow row{.zero_a = x.in(0).zero_point,
                    .zero_b = x.in(1).zero_point,
                    .multiplier = op.multiplier,
-                   .to = {x.out().zero_point, op.lo, op.hi}};
-  return std::make_unique<Binary<MulRow>>(x, row, x.kernels.mul, mul_wide);
+                   .to = x.rounding(op.lo, op.hi)};
+  return std::make_unique<Binary<MulRow>>(x, row, x.kernels.mul);
 }
 
-std::unique_ptr<Operator> make_table(const OperatorContext& x) {
-  return std::make_unique<TableOperator>(x, std::get<model::Table>(x.node.op));
+OperatorPointer make(const OperatorContext& x, const model::Table& op) {
+  return std::make_unique<TableOperator>(x, op);
 }
 
-std::unique_ptr<Operator> make_prelu(const OperatorContext& x) {
-  return std::make_unique<PreluOperator>(x, std::get<model::Prelu>(x.node.op));
+OperatorPointer make(const OperatorContext& x, const model::Prelu& op) {
+  return std::make_unique<PreluOperator>(x, op);
 }
 
 }  // namespace slalom::runtime

@@ -44,30 +44,30 @@ struct Taps {
 // elements (for Taps: n channels). All implementations return the same bytes; they differ in speed
 // only. Their time and their addresses depend on sizes, never on values. Nothing is read or written
 // beyond n elements; out may be an operand (same first element), or else must not overlap one.
-// REQUIRES: the rounding mode of FloatEnvironment.
+// Roundings write int32 where row.to.wide (the last layer of a network, at most), else codes.
+// REQUIRES: the rounding mode of FloatEnvironment; codes' zero points and clamps in 0..255.
 struct OpKernels {
   std::string_view name;
   bool (*supported)(const base::CpuFeatures& cpu) noexcept;
 
-  // out = requantise(f32(a - za)*ma + f32(b - zb)*mb)
+  // add: out = requantise(f32(a - za)*ma + f32(b - zb)*mb)
   void (*add)(const std::uint8_t* a, const std::uint8_t* b, std::size_t n, const AddRow& row,
-              std::uint8_t* out) noexcept;
-  // out = requantise(f32((a - za)*(b - zb)) * m)
+              std::byte* out) noexcept;
+  // mul: out = requantise(f32((a - za)*(b - zb)) * m)
   void (*mul)(const std::uint8_t* a, const std::uint8_t* b, std::size_t n, const MulRow& row,
-              std::uint8_t* out) noexcept;
-  // out = requantise(f32(a - za) * m)
-  void (*scale)(const std::uint8_t* a, std::size_t n, const ScaleRow& row,
-                std::uint8_t* out) noexcept;
-  // out = requantise(f32(a - za) * (a >= za ? positive : negative[i]))
+              std::byte* out) noexcept;
+  // scale: out = requantise(f32(a - za) * m)
+  void (*scale)(const std::uint8_t* a, std::size_t n, const ScaleRow& row, std::byte* out) noexcept;
+  // prelu: out = requantise(f32(a - za) * (a >= za ? positive : negative[i]))
   void (*prelu)(const std::uint8_t* a, const float* negative, std::size_t n, const PreluRow& row,
-                std::uint8_t* out) noexcept;
-  // out = the largest code over the taps. REQUIRES: at least one tap.
+                std::byte* out) noexcept;
+  // max_taps: out = the largest code over the taps. REQUIRES: at least one tap.
   void (*max_taps)(const Taps& taps, std::size_t n, std::uint8_t* out) noexcept;
-  // sums = the sum of the codes over the taps, below 2^31 for fewer than 2^23 taps.
+  // sum_taps: sums = the sum of the codes over the taps, below 2^31 for fewer than 2^23 taps.
   void (*sum_taps)(const Taps& taps, std::size_t n, std::int32_t* sums) noexcept;
-  // out = requantise(f32(sum - zero) * m)
+  // scale_sums: out = requantise(f32(sum - zero) * m)
   void (*scale_sums)(const std::int32_t* sums, std::size_t n, const ScaleRow& row,
-                     std::uint8_t* out) noexcept;
+                     std::byte* out) noexcept;
 };
 
 // all_op_kernels lists every implementation in this build, fastest first, the portable one last.
@@ -75,15 +75,5 @@ struct OpKernels {
 
 // choose_op_kernels returns the fastest that the processor supports.
 [[nodiscard]] const OpKernels& choose_op_kernels(const base::CpuFeatures& cpu) noexcept;
-
-// The same functions into int32 outputs (the last layer of a network, at most: no vector versions).
-void add_wide(const std::uint8_t* a, const std::uint8_t* b, std::size_t n, const AddRow& row,
-              std::int32_t* out) noexcept;
-void mul_wide(const std::uint8_t* a, const std::uint8_t* b, std::size_t n, const MulRow& row,
-              std::int32_t* out) noexcept;
-void prelu_wide(const std::uint8_t* a, const float* negative, std::size_t n, const PreluRow& row,
-                std::int32_t* out) noexcept;
-void scale_sums_wide(const std::int32_t* sums, std::size_t n, const ScaleRow& row,
-                     std::int32_t* out) noexcept;
 
 }  // namespace slalom::runtime

@@ -47,7 +47,7 @@ class ConcatOperator final : public Operator {
       for (std::size_t i = 0; i < parts_.size(); ++i) {
         const Part& part = parts_[i];
         const std::uint8_t* src = inputs[i] + line * part.bytes;
-        auto* dst = reinterpret_cast<std::uint8_t*>(out) + line * inner_ + part.at;
+        std::byte* dst = out + line * inner_ + part.at;
         if (part.copied) {
           std::memcpy(dst, src, part.bytes);
         } else {
@@ -130,16 +130,15 @@ std::array<std::size_t, 3> strides_of(const model::Shape& s) noexcept {
 
 }  // namespace
 
-std::unique_ptr<Operator> make_concat(const OperatorContext& x) {
-  return std::make_unique<ConcatOperator>(x, std::get<model::Concat>(x.node.op));
+OperatorPointer make(const OperatorContext& x, const model::Concat& op) {
+  return std::make_unique<ConcatOperator>(x, op);
 }
 
-std::unique_ptr<Operator> make_pad(const OperatorContext& x) {
-  return std::make_unique<PadOperator>(x, std::get<model::Pad>(x.node.op));
+OperatorPointer make(const OperatorContext& x, const model::Pad& op) {
+  return std::make_unique<PadOperator>(x, op);
 }
 
-std::unique_ptr<Operator> make_slice(const OperatorContext& x) {
-  const auto& op = std::get<model::Slice>(x.node.op);
+OperatorPointer make(const OperatorContext& x, const model::Slice& op) {
   auto strides = strides_of(x.in(0).shape);
   std::size_t base = 0;
   for (std::size_t axis = 0; axis < 3; ++axis) {
@@ -149,8 +148,7 @@ std::unique_ptr<Operator> make_slice(const OperatorContext& x) {
   return std::make_unique<StridedOperator>(x.out().shape, base, strides);
 }
 
-std::unique_ptr<Operator> make_transpose(const OperatorContext& x) {
-  const auto& op = std::get<model::Transpose>(x.node.op);
+OperatorPointer make(const OperatorContext& x, const model::Transpose& op) {
   const auto in = strides_of(x.in(0).shape);
   return std::make_unique<StridedOperator>(
       x.out().shape, 0, std::array<std::size_t, 3>{in[op.perm[0]], in[op.perm[1]], in[op.perm[2]]});

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 #include "base/checked.h"
 #include "runtime/ops/operator.h"
@@ -80,11 +81,7 @@ class SoftmaxOperator final : public Operator {
 class LrnOperator final : public Operator {
  public:
   LrnOperator(const OperatorContext& x, const model::Lrn& op)
-      : op_(op),
-        shape_(x.out().shape),
-        zero_(x.in(0).zero_point),
-        to_{x.out().zero_point, op.lo, op.hi},
-        wide_(x.wide()) {}
+      : op_(op), shape_(x.out().shape), zero_(x.in(0).zero_point), to_(x.rounding(op.lo, op.hi)) {}
   [[nodiscard]] std::size_t units() const noexcept override { return shape_.positions(); }
   [[nodiscard]] std::size_t grain() const noexcept override { return 16; }
 
@@ -100,12 +97,8 @@ class LrnOperator final : public Operator {
         if (c + half < n) t += square(a[c + half]);
         if (c > half) t -= square(a[c - half - 1]);
         const float v = static_cast<float>(a[c] - zero_) / norm(t) * op_.multiplier;
-        const std::int32_t q = requantise(v, to_);
-        if (wide_) {
-          reinterpret_cast<std::int32_t*>(out)[unit * n + c] = q;
-        } else {
-          reinterpret_cast<std::uint8_t*>(out)[unit * n + c] = static_cast<std::uint8_t>(q);
-        }
+        const std::int32_t q = requantise(v, to_);  // a code is its lowest byte
+        std::memcpy(element(out, to_, unit * n + c), &q, to_.wide ? sizeof(q) : 1);
       }
     }
   }
@@ -126,17 +119,16 @@ class LrnOperator final : public Operator {
   model::Shape shape_;
   std::int32_t zero_;
   Requantise to_;
-  bool wide_;
 };
 
 }  // namespace
 
-std::unique_ptr<Operator> make_softmax(const OperatorContext& x) {
-  return std::make_unique<SoftmaxOperator>(x, std::get<model::Softmax>(x.node.op));
+OperatorPointer make(const OperatorContext& x, const model::Softmax& op) {
+  return std::make_unique<SoftmaxOperator>(x, op);
 }
 
-std::unique_ptr<Operator> make_lrn(const OperatorContext& x) {
-  return std::make_unique<LrnOperator>(x, std::get<model::Lrn>(x.node.op));
+OperatorPointer make(const OperatorContext& x, const model::Lrn& op) {
+  return std::make_unique<LrnOperator>(x, op);
 }
 
 }  // namespace slalom::runtime

@@ -58,26 +58,37 @@ struct OperatorContext {
     return plan.tensors[node.inputs[i]];
   }
   [[nodiscard]] const model::TensorInfo& out() const { return plan.tensors[node.output]; }
-  [[nodiscard]] bool wide() const { return out().dtype == model::Dtype::kI32; }
+  // rounding is the output's rule, with the node's clamp.
+  [[nodiscard]] Requantise rounding(std::int32_t lo, std::int32_t hi) const {
+    return {out().zero_point, lo, hi, out().dtype == model::Dtype::kI32};
+  }
 };
+
+// element is where element i of a tensor of roundings lies.
+[[nodiscard]] inline std::byte* element(std::byte* tensor, const Requantise& to,
+                                        std::size_t i) noexcept {
+  return tensor + i * (to.wide ? sizeof(std::int32_t) : sizeof(std::uint8_t));
+}
+
+using OperatorPointer = std::unique_ptr<Operator>;
 
 // make_operator prepares one node. Null for the nodes that compute nothing here: Linear (the
 // executor and its engines), Reshape (the executor gives its output the input's memory) and
 // Constant (written once at load).
-[[nodiscard]] std::unique_ptr<Operator> make_operator(const OperatorContext& context);
+[[nodiscard]] OperatorPointer make_operator(const OperatorContext& context);
 
-// One maker for each family; make_operator finds them by the number of the op.
-[[nodiscard]] std::unique_ptr<Operator> make_add(const OperatorContext& context);
-[[nodiscard]] std::unique_ptr<Operator> make_mul(const OperatorContext& context);
-[[nodiscard]] std::unique_ptr<Operator> make_table(const OperatorContext& context);
-[[nodiscard]] std::unique_ptr<Operator> make_prelu(const OperatorContext& context);
-[[nodiscard]] std::unique_ptr<Operator> make_max_pool(const OperatorContext& context);
-[[nodiscard]] std::unique_ptr<Operator> make_average_pool(const OperatorContext& context);
-[[nodiscard]] std::unique_ptr<Operator> make_concat(const OperatorContext& context);
-[[nodiscard]] std::unique_ptr<Operator> make_pad(const OperatorContext& context);
-[[nodiscard]] std::unique_ptr<Operator> make_slice(const OperatorContext& context);
-[[nodiscard]] std::unique_ptr<Operator> make_transpose(const OperatorContext& context);
-[[nodiscard]] std::unique_ptr<Operator> make_softmax(const OperatorContext& context);
-[[nodiscard]] std::unique_ptr<Operator> make_lrn(const OperatorContext& context);
+// make is make_operator for context.node.op.
+[[nodiscard]] OperatorPointer make(const OperatorContext& context, const model::Add& op);
+[[nodiscard]] OperatorPointer make(const OperatorContext& context, const model::Mul& op);
+[[nodiscard]] OperatorPointer make(const OperatorContext& context, const model::Table& op);
+[[nodiscard]] OperatorPointer make(const OperatorContext& context, const model::Prelu& op);
+[[nodiscard]] OperatorPointer make(const OperatorContext& context, const model::MaxPool& op);
+[[nodiscard]] OperatorPointer make(const OperatorContext& context, const model::AveragePool& op);
+[[nodiscard]] OperatorPointer make(const OperatorContext& context, const model::Concat& op);
+[[nodiscard]] OperatorPointer make(const OperatorContext& context, const model::Pad& op);
+[[nodiscard]] OperatorPointer make(const OperatorContext& context, const model::Slice& op);
+[[nodiscard]] OperatorPointer make(const OperatorContext& context, const model::Transpose& op);
+[[nodiscard]] OperatorPointer make(const OperatorContext& context, const model::Softmax& op);
+[[nodiscard]] OperatorPointer make(const OperatorContext& context, const model::Lrn& op);
 
 }  // namespace slalom::runtime

@@ -115,9 +115,8 @@ class AveragePoolOperator final : public Pool {
         kernels_(x.kernels),
         zero_(x.in(0).zero_point),
         multiplier_(op.multiplier),
-        to_{x.out().zero_point, op.lo, op.hi},
-        count_padding_(op.count_padding),
-        wide_(x.wide()) {}
+        to_(x.rounding(op.lo, op.hi)),
+        count_padding_(op.count_padding) {}
   [[nodiscard]] std::size_t scratch_bytes() const noexcept override {
     return block_ * sizeof(std::int32_t);
   }
@@ -132,12 +131,7 @@ class AveragePoolOperator final : public Pool {
       for (std::size_t x = 0; x < out_.w; ++x) {
         kernels_.sum_taps(taps(inputs[0], rows_[y], columns_[x], channel), n, sums);
         const std::size_t at = (y * out_.w + x) * out_.c + channel;
-        const ScaleRow row = scale_at(rows_[y], columns_[x]);
-        if (wide_) {
-          scale_sums_wide(sums, n, row, reinterpret_cast<std::int32_t*>(out) + at);
-        } else {
-          kernels_.scale_sums(sums, n, row, reinterpret_cast<std::uint8_t*>(out) + at);
-        }
+        kernels_.scale_sums(sums, n, scale_at(rows_[y], columns_[x]), element(out, to_, at));
       }
     }
   }
@@ -157,17 +151,16 @@ class AveragePoolOperator final : public Pool {
   float multiplier_;
   Requantise to_;
   bool count_padding_;
-  bool wide_;
 };
 
 }  // namespace
 
-std::unique_ptr<Operator> make_max_pool(const OperatorContext& x) {
-  return std::make_unique<MaxPoolOperator>(x, std::get<model::MaxPool>(x.node.op));
+OperatorPointer make(const OperatorContext& x, const model::MaxPool& op) {
+  return std::make_unique<MaxPoolOperator>(x, op);
 }
 
-std::unique_ptr<Operator> make_average_pool(const OperatorContext& x) {
-  return std::make_unique<AveragePoolOperator>(x, std::get<model::AveragePool>(x.node.op));
+OperatorPointer make(const OperatorContext& x, const model::AveragePool& op) {
+  return std::make_unique<AveragePoolOperator>(x, op);
 }
 
 }  // namespace slalom::runtime

@@ -13,6 +13,7 @@ struct Requantise {
   std::int32_t zero_point = 0;
   std::int32_t lo = 0;
   std::int32_t hi = 255;
+  bool wide = false;  // results are kept as int32, not as codes
 };
 
 inline constexpr float kRoundLimit = 1073741824.0F;  // 2^30
