@@ -100,18 +100,18 @@ class DepthwiseCore final : public Core {
 
   void run(const TileJob& job, std::size_t, std::byte*) noexcept override {
     const Conv& c = tiling_.conv;
-    const std::size_t row = tiling_.row_bytes() / tiling_.element_bytes();
-    kernels_.depthwise({.src = reinterpret_cast<const std::int16_t*>(job.src),
-                        .positions = job.rows * c.out.w,
-                        .width = c.out.w,
-                        .row_step = (tiling_.images_as_rows ? 1 : c.window.stride_h) * row,
-                        .column_step = c.window.stride_w * tiling_.channels,
-                        .taps = taps_,
-                        .weights = packed_.data(),
-                        .channels = tiling_.channels,
-                        .init = job.init,
-                        .dst = job.sums,
-                        .dst_stride = tiling_.channels});
+    kernels_.depthwise(
+        {.src = job.src,
+         .positions = job.rows * c.out.w,
+         .width = c.out.w,
+         .row_bytes = (tiling_.images_as_rows ? 1 : c.window.stride_h) * tiling_.row_bytes(),
+         .column_bytes = c.window.stride_w * tiling_.column_bytes(),
+         .taps = taps_,
+         .weights = packed_.data(),
+         .channels = tiling_.channels,
+         .init = job.init,
+         .dst = job.sums,
+         .dst_stride = tiling_.channels});
   }
 
  private:

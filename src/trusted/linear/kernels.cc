@@ -1,13 +1,112 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "linear/kernels.h"
 
-#include "linear/kernels_list.h"
+#include <immintrin.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/target.h"
 
 namespace slalom::linear {
+namespace {
+
+template <int Bytes>
+struct VectorOf {
+  using Type __attribute__((vector_size(Bytes))) = std::int32_t;
+};
+
+// SSE4.1 and AVX2, 16 registers: (v)pmaddwd.
+SLALOM_TARGET_BEGIN(SLALOM_ISA_SSE41)
+namespace sse41 {
+using Vec = VectorOf<16>::Type;
+constexpr int kVectors = 2;
+constexpr Format kFormat = Format::kWords;
+inline Vec load_weights(const std::int8_t* p) noexcept {
+  return reinterpret_cast<Vec>(
+      _mm_cvtepi8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+}
+inline Vec dot_words(Vec sum, Vec a, Vec w) noexcept {
+  return sum + reinterpret_cast<Vec>(
+                   _mm_madd_epi16(reinterpret_cast<__m128i>(a), reinterpret_cast<__m128i>(w)));
+}
+inline Vec dot(Vec sum, Vec a, Vec w) noexcept { return dot_words(sum, a, w); }
+#include "linear/kernels.inc"
+}  // namespace sse41
+SLALOM_TARGET_END
+
+SLALOM_TARGET_BEGIN(SLALOM_ISA_AVX2)
+namespace avx2 {
+using Vec = VectorOf<32>::Type;
+constexpr int kVectors = 2;
+constexpr Format kFormat = Format::kWords;
+inline Vec load_weights(const std::int8_t* p) noexcept {
+  return reinterpret_cast<Vec>(
+      _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
+inline Vec dot_words(Vec sum, Vec a, Vec w) noexcept {
+  return sum + reinterpret_cast<Vec>(
+                   _mm256_madd_epi16(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(w)));
+}
+inline Vec dot(Vec sum, Vec a, Vec w) noexcept { return dot_words(sum, a, w); }
+#include "linear/kernels.inc"
+}  // namespace avx2
+SLALOM_TARGET_END
+
+// AVX-512, 32 registers: vpmaddwd, with VNNI vpdpbusd (unsigned tile bytes x signed weights, no
+// saturation) and vpdpwssd.
+SLALOM_TARGET_BEGIN(SLALOM_ISA_AVX512)
+namespace avx512 {
+using Vec = VectorOf<64>::Type;
+constexpr int kVectors = 4;
+constexpr Format kFormat = Format::kWords;
+inline Vec load_weights(const std::int8_t* p) noexcept {
+  return reinterpret_cast<Vec>(
+      _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))));
+}
+inline Vec dot_words(Vec sum, Vec a, Vec w) noexcept {
+  return sum + reinterpret_cast<Vec>(
+                   _mm512_madd_epi16(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(w)));
+}
+inline Vec dot(Vec sum, Vec a, Vec w) noexcept { return dot_words(sum, a, w); }
+#include "linear/kernels.inc"
+}  // namespace avx512
+SLALOM_TARGET_END
+
+SLALOM_TARGET_BEGIN(SLALOM_ISA_AVX512_VNNI)
+namespace vnni {
+using Vec = VectorOf<64>::Type;
+constexpr int kVectors = 4;
+constexpr Format kFormat = Format::kBytes;
+inline Vec load_weights(const std::int8_t* p) noexcept {
+  return reinterpret_cast<Vec>(_mm512_loadu_si512(p));
+}
+inline Vec dot_words(Vec sum, Vec a, Vec w) noexcept {
+  return reinterpret_cast<Vec>(_mm512_dpwssd_epi32(
+      reinterpret_cast<__m512i>(sum), reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(w)));
+}
+inline Vec dot(Vec sum, Vec a, Vec w) noexcept {
+  return reinterpret_cast<Vec>(_mm512_dpbusd_epi32(
+      reinterpret_cast<__m512i>(sum), reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(w)));
+}
+#include "linear/kernels.inc"
+}  // namespace vnni
+SLALOM_TARGET_END
+
+bool has_sse41(const base::CpuFeatures& cpu) noexcept { return cpu.sse41 && cpu.ssse3; }
+bool has_avx2(const base::CpuFeatures& cpu) noexcept { return cpu.avx2; }
+bool has_avx512(const base::CpuFeatures& cpu) noexcept { return cpu.avx512; }
+bool has_vnni(const base::CpuFeatures& cpu) noexcept { return cpu.avx512_vnni; }
+
+constexpr Kernels kVnni = vnni::kernels_of("vnni", has_vnni);
+constexpr Kernels kAvx512 = avx512::kernels_of("avx512", has_avx512);
+constexpr Kernels kAvx2 = avx2::kernels_of("avx2", has_avx2);
+constexpr Kernels kSse41 = sse41::kernels_of("sse41", has_sse41);
+
+}  // namespace
 
 std::span<const Kernels* const> all_kernels() noexcept {
-  static constexpr std::array kAll = {&kVnniKernels, &kAvx512Kernels, &kAvx2Kernels,
-                                      &kSse41Kernels};
+  static constexpr const Kernels* kAll[] = {&kVnni, &kAvx512, &kAvx2, &kSse41};
   return kAll;
 }
 

@@ -61,19 +61,18 @@ struct GemmTile {
   std::size_t dst_stride = 0;
 };
 
-// DepthwiseTile multiplies each channel by its own taps. Offsets and strides count elements. For
-// int16, two taps at a time:
+// DepthwiseTile multiplies each channel by its own taps, two taps at a time:
 //   dst[p*dst_stride + c] = init[c] + sum over pairs j of tile[p + taps[2j]][c]*w[j][c][0]
 //                                                       + tile[p + taps[2j+1]][c]*w[j][c][1]
 // with an even number of taps and the weights of a pair as [channel][2], channels in the order in
 // which the kernel meets them: see depthwise_channel.
 struct DepthwiseTile {
-  const std::int16_t* src = nullptr;
+  const std::byte* src = nullptr;  // int16; positions as in GemmTile
   std::size_t positions = 0;
   std::size_t width = 1;
-  std::size_t row_step = 0;
-  std::size_t column_step = 0;
-  std::span<const std::uint32_t> taps;
+  std::size_t row_bytes = 0;
+  std::size_t column_bytes = 0;
+  std::span<const std::uint32_t> taps;  // bytes from a position's first element
   const std::int16_t* weights = nullptr;
   std::size_t channels = 0;            // a multiple of the kernel's depthwise_step; also the tile's
   const std::int32_t* init = nullptr;  // one for each of these channels
@@ -92,6 +91,17 @@ struct DepthwiseTile {
 
 // Planes are where the limbs of a run of values go: digit l of value i is element i of plane l.
 using Planes = std::array<std::byte*, kMaxLimbs>;
+
+// LimbSums are the sums of limbs to be joined: limb l's of position p < positions and channel c <
+// channels at raw[l*plane_stride + p*stride + c].
+struct LimbSums {
+  const std::int32_t* raw = nullptr;
+  std::size_t plane_stride = 0;
+  std::size_t stride = 0;
+  std::size_t positions = 0;
+  std::size_t channels = 0;
+  std::size_t y_stride = 0;
+};
 
 struct Kernels {
   std::string_view name;
@@ -112,16 +122,13 @@ struct Kernels {
                     const Planes& planes) noexcept;
   void (*cut_sums)(const std::int32_t* sums, std::size_t n, Format format,
                    const Planes& planes) noexcept;
-  // join_words writes y[p*y_stride + c] = sum of 256^l * raw_l[p*raw_stride + c] mod p (canonical,
-  // for any int32) over the num_limbs(f) limbs, plane l at raw + l*plane_stride; p < positions and
-  // c < channels. With `accumulate` the canonical words already at y are added. No overlap.
-  void (*join_words)(field::Field f, const std::int32_t* raw, std::size_t plane_stride,
-                     std::size_t raw_stride, std::size_t positions, std::size_t channels,
-                     bool accumulate, std::uint32_t* y, std::size_t y_stride) noexcept;
-  // join_sums is the same over four limbs mod 2^32. y may be plane 0 if y_stride <= raw_stride.
-  void (*join_sums)(const std::int32_t* raw, std::size_t plane_stride, std::size_t raw_stride,
-                    std::size_t positions, std::size_t channels, std::int32_t* y,
-                    std::size_t y_stride) noexcept;
+  // join_words writes y[p*y_stride + c] = sum of 256^l * (limb l's sum) mod p (canonical, for any
+  // int32) over the num_limbs(f) limbs. With `accumulate` the canonical words already at y are
+  // added. No overlap.
+  void (*join_words)(field::Field f, const LimbSums& sums, bool accumulate,
+                     std::uint32_t* y) noexcept;
+  // join_sums is the same over four limbs mod 2^32. y may be plane 0 if y_stride <= stride.
+  void (*join_sums)(const LimbSums& sums, std::int32_t* y) noexcept;
   // add_rows adds (wrapping) init[c] to y[p*channels + c].
   void (*add_rows)(const std::int32_t* init, std::size_t positions, std::size_t channels,
                    std::int32_t* y) noexcept;

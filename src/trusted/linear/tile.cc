@@ -42,9 +42,8 @@ std::vector<std::uint32_t> Tiling::tap_offsets() const {
   std::vector<std::uint32_t> taps;
   for (std::size_t ky = 0; ky < w.kernel_h; ++ky) {
     for (std::size_t kx = 0; kx < w.kernel_w; ++kx) {
-      const std::size_t bytes =
-          ky * w.dilation_h * row_bytes() + kx * w.dilation_w * column_bytes();
-      taps.push_back(static_cast<std::uint32_t>(bytes / element_bytes()));
+      taps.push_back(static_cast<std::uint32_t>(ky * w.dilation_h * row_bytes() +
+                                                kx * w.dilation_w * column_bytes()));
     }
   }
   return taps;

@@ -47,7 +47,7 @@ struct Tiling {
   [[nodiscard]] std::size_t row_bytes() const noexcept {
     return (conv.window.pad_left + conv.in.w + conv.window.pad_right) * column_bytes();
   }
-  // tap_offsets gives each tap's distance from a position's first element, in elements.
+  // tap_offsets gives each tap's distance from a position's first element, in bytes.
   [[nodiscard]] std::vector<std::uint32_t> tap_offsets() const;
   // input_rows is how many input rows n output rows read.
   [[nodiscard]] std::size_t input_rows(std::size_t n) const noexcept {

@@ -254,8 +254,13 @@ void TiledEngine::code_sums(const Place& at, std::span<const std::uint8_t> codes
                    core_scratch);
   }
   const ChunkShape outer = last().chunk(at.chunk);
-  kernels_.join_sums(sums(scratch, 0), sums_stride_, outer.stride, at.positions, outer.channels, y,
-                     y_stride);
+  kernels_.join_sums({.raw = sums(scratch, 0),
+                      .plane_stride = sums_stride_,
+                      .stride = outer.stride,
+                      .positions = at.positions,
+                      .channels = outer.channels,
+                      .y_stride = y_stride},
+                     y);
 }
 
 void TiledEngine::word_sums(std::size_t core_index, Field f, const Planes& tiles, const Place& at,
@@ -270,8 +275,14 @@ void TiledEngine::word_sums(std::size_t core_index, Field f, const Planes& tiles
       core.run(job(core, at, tiles[l], addends, sums(scratch, l)), part, scratch + core_at_);
     }
     for (std::size_t g = 0; g < shape.groups; ++g) {
-      kernels_.join_words(f, sums(scratch, 0) + g * shape.group_stride, sums_stride_, shape.stride,
-                          at.positions, n, part != 0, y + g * n, y_stride);
+      kernels_.join_words(f,
+                          {.raw = sums(scratch, 0) + g * shape.group_stride,
+                           .plane_stride = sums_stride_,
+                           .stride = shape.stride,
+                           .positions = at.positions,
+                           .channels = n,
+                           .y_stride = y_stride},
+                          part != 0, y + g * n);
     }
   }
 }
