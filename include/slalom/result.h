@@ -2,9 +2,9 @@
 #pragma once
 
 #include <cstdlib>
-#include <new>
-#include <type_traits>
+#include <optional>
 #include <utility>
+#include <variant>
 
 namespace slalom {
 
@@ -16,6 +16,7 @@ enum class Errc : unsigned char {
   kUnavailable = 4,      // a device, a disk or a pad stock is not there (now); try again
   kInternal = 5,         // a mistake in this program
 };
+constexpr auto range_of(Errc) { return std::pair(Errc::kInvalidArgument, Errc::kInternal); }
 
 // Error is a code and one sentence with static storage duration. No text depends on secret data.
 struct Error {
@@ -23,67 +24,38 @@ struct Error {
   const char* message = "";
 };
 
-// Result is a value or an Error. It never throws; value() of an error ends the process.
+// Result is a value or an Error. It never throws; the value of an error, or the error of a value,
+// ends the process.
 template <class T>
 class [[nodiscard]] Result {
-  static_assert(!std::is_reference_v<T>);
-
  public:
   // A function returns a value or an Error as it is.
   // NOLINTBEGIN(google-explicit-constructor)
-  Result(T value) noexcept : ok_(true), value_(std::move(value)) {}
-  Result(Error error) noexcept : ok_(false), error_(error) {}
+  Result(T value) noexcept : content_(std::in_place_index<0>, std::move(value)) {}
+  Result(Error error) noexcept : content_(std::in_place_index<1>, error) {}
   // NOLINTEND(google-explicit-constructor)
-  Result(Result&& other) noexcept : ok_(other.ok_) {
-    if (ok_) {
-      new (&value_) T(std::move(other.value_));
-    } else {
-      error_ = other.error_;
-    }
-  }
-  Result& operator=(Result&& other) noexcept {
-    if (this != &other) {
-      this->~Result();
-      new (this) Result(std::move(other));
-    }
-    return *this;
-  }
-  Result(const Result&) = delete;
-  Result& operator=(const Result&) = delete;
-  ~Result() {
-    if (ok_) value_.~T();
-  }
+  Result(Result&&) noexcept = default;
+  Result& operator=(Result&&) noexcept = default;
 
-  [[nodiscard]] bool ok() const noexcept { return ok_; }
-  explicit operator bool() const noexcept { return ok_; }
-  [[nodiscard]] T& value() & noexcept {
-    if (!ok_) std::abort();
-    return value_;
-  }
-  [[nodiscard]] const T& value() const& noexcept {
-    if (!ok_) std::abort();
-    return value_;
-  }
-  [[nodiscard]] T&& value() && noexcept {
-    if (!ok_) std::abort();
-    return std::move(value_);
-  }
+  [[nodiscard]] bool ok() const noexcept { return content_.index() == 0; }
+  explicit operator bool() const noexcept { return ok(); }
+  [[nodiscard]] T& value() & noexcept { return *there(std::get_if<0>(&content_)); }
+  [[nodiscard]] const T& value() const& noexcept { return *there(std::get_if<0>(&content_)); }
+  [[nodiscard]] T&& value() && noexcept { return std::move(value()); }
   T& operator*() & noexcept { return value(); }
   const T& operator*() const& noexcept { return value(); }
-  T&& operator*() && noexcept { return std::move(*this).value(); }
+  T&& operator*() && noexcept { return std::move(value()); }
   T* operator->() noexcept { return &value(); }
   const T* operator->() const noexcept { return &value(); }
-  [[nodiscard]] Error error() const noexcept {
-    if (ok_) std::abort();
-    return error_;
-  }
+  [[nodiscard]] Error error() const noexcept { return *there(std::get_if<1>(&content_)); }
 
  private:
-  bool ok_;
-  union {
-    T value_;
-    Error error_;
-  };
+  template <class Content>
+  static Content* there(Content* content) noexcept {
+    if (content == nullptr) std::abort();
+    return content;
+  }
+  std::variant<T, Error> content_;
 };
 
 // Result<void>, called Status, is success or an Error.
@@ -92,17 +64,16 @@ class [[nodiscard]] Result<void> {
  public:
   Result() noexcept = default;
   // NOLINTNEXTLINE(google-explicit-constructor)
-  Result(Error error) noexcept : ok_(false), error_(error) {}
-  [[nodiscard]] bool ok() const noexcept { return ok_; }
-  explicit operator bool() const noexcept { return ok_; }
+  Result(Error error) noexcept : error_(error) {}
+  [[nodiscard]] bool ok() const noexcept { return !error_; }
+  explicit operator bool() const noexcept { return ok(); }
   [[nodiscard]] Error error() const noexcept {
-    if (ok_) std::abort();
-    return error_;
+    if (!error_) std::abort();
+    return *error_;
   }
 
  private:
-  bool ok_ = true;
-  Error error_;
+  std::optional<Error> error_;
 };
 using Status = Result<void>;
 

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 namespace slalom::field {
 
@@ -13,6 +14,7 @@ enum class Field : std::uint8_t {
   kP24 = 3,  // p = 2^24 - 3
   kP31 = 4,  // p = 2^31 - 1
 };
+constexpr auto range_of(Field) { return std::pair(Field::kP24, Field::kP31); }
 
 inline constexpr std::uint32_t kP24 = (1U << 24) - 3;
 inline constexpr std::uint32_t kP31 = (1U << 31) - 1;

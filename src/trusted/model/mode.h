@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 
 namespace slalom::model {
 
@@ -12,6 +13,7 @@ enum class Integrity : std::uint8_t {
   kBatched = 2,       // one check for a micro-batch, random row weights
   kPreprocessed = 3,  // challenge set and its products computed once, kept secret
 };
+constexpr auto range_of(Integrity) { return std::pair(Integrity::kOff, Integrity::kPreprocessed); }
 
 // Privacy is how inputs are hidden from devices.
 enum class Privacy : std::uint8_t {
@@ -19,5 +21,6 @@ enum class Privacy : std::uint8_t {
   kPads = 1,   // u = W r computed ahead of time inside, sealed outside
   kSplit = 2,  // u from a second device that colludes with nobody
 };
+constexpr auto range_of(Privacy) { return std::pair(Privacy::kOff, Privacy::kSplit); }
 
 }  // namespace slalom::model

@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -38,6 +39,8 @@ struct Shape {
 };
 
 enum class Dtype : std::uint8_t { kU8 = 1, kI32 = 2 };
+// range_of names the first and the last value of an enumeration, for the reader of archives.
+constexpr auto range_of(Dtype) { return std::pair(Dtype::kU8, Dtype::kI32); }
 
 using TensorId = std::uint32_t;
 
@@ -214,6 +217,9 @@ struct Node {
 //   real = (value - mean) / std with value in 0..255, q = requantise(f32(real / scale), zero_point,
 //   0, 255).
 enum class Interpolation : std::uint8_t { kNearest = 0, kBilinear = 1, kBicubic = 2 };
+constexpr auto range_of(Interpolation) {
+  return std::pair(Interpolation::kNearest, Interpolation::kBicubic);
+}
 struct Preprocess {
   std::uint32_t resize_shorter = 0;  // 0: stretch to the crop size
   std::uint32_t crop_h = 0, crop_w = 0;
@@ -225,6 +231,7 @@ struct Preprocess {
 // Final names the function that the network's float original applied last and the plan left out; it
 // never changes the order of the scores.
 enum class Final : std::uint8_t { kNone = 0, kSoftmax = 1, kLogSoftmax = 2 };
+constexpr auto range_of(Final) { return std::pair(Final::kNone, Final::kLogSoftmax); }
 
 struct Output {
   TensorId tensor = 0;

@@ -4,8 +4,10 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "model/mode.h"
@@ -75,6 +77,7 @@ inline constexpr std::uint32_t kMaxNodes = 1U << 16;
 
 // State of a trusted process, in the order in which it is reached.
 enum class State : std::uint8_t { kEmpty = 0, kLoaded = 1, kConfigured = 2, kStarted = 3 };
+constexpr auto range_of(State) { return std::pair(State::kEmpty, State::kStarted); }
 
 struct Hello {
   std::uint32_t version = kControlVersion;
@@ -100,6 +103,7 @@ enum class StoreUse : std::uint8_t {
   kPassed = 1,  // into the file whose descriptor comes with the message
   kKeep = 2,    // the pads of the configuration before, with their stock, serve on
 };
+constexpr auto range_of(StoreUse) { return std::pair(StoreUse::kNone, StoreUse::kKeep); }
 
 // Configure carries runtime::Options (without cpu: the trusted process asks its own processor), the
 // placement (empty: the process's own choice, else one 0 or 1 for each node) and the pads' options.
@@ -128,15 +132,14 @@ struct Started {
 
 struct OutputTensor {
   model::TensorId tensor = 0;
-  model::Dtype dtype = model::Dtype::kU8;
-  std::vector<std::uint8_t> codes;     // dtype kU8
-  std::vector<std::int32_t> integers;  // dtype kI32
+  std::vector<std::uint8_t> codes;     // of a u8 tensor, else empty
+  std::vector<std::int32_t> integers;  // of an i32 tensor, else empty
 };
 struct Output {
   std::uint64_t image = 0;
   std::vector<OutputTensor> outputs;
 };
-// ErrorText is a slalom::Error on the wire. Texts are printable and at most 255 bytes.
+// ErrorText is a slalom::Error on the wire.
 struct ErrorText {
   Errc code = Errc::kInternal;
   std::string text;
@@ -145,10 +148,9 @@ struct Failed {
   std::uint64_t image = 0;
   ErrorText error;
 };
-// RunDone ends a run; `failed` and `error` say whether and why it ended before its last image.
+// RunDone ends a run; `error` says why it ended before its last image, if it did.
 struct RunDone {
-  bool failed = false;
-  ErrorText error;
+  std::optional<ErrorText> error;
 };
 struct Prepare {
   std::uint64_t count = 0;

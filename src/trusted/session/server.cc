@@ -67,9 +67,7 @@ class SocketSink final : public runtime::Sink {
   void deliver(std::uint64_t image, std::span<const runtime::OutputView> outputs) override {
     Output message{image, {}};
     for (const runtime::OutputView& view : outputs) {
-      const bool codes = view.integers.empty();
       message.outputs.push_back({view.tensor,
-                                 codes ? model::Dtype::kU8 : model::Dtype::kI32,
                                  {view.codes.begin(), view.codes.end()},
                                  {view.integers.begin(), view.integers.end()}});
     }
@@ -202,7 +200,7 @@ class Connection {
     SocketSink sink(wire_, broken);
     const Status done = service_.run(source, sink);
     RunDone message;
-    if (!done.ok()) message = {true, to_text(done.error())};
+    if (!done.ok()) message.error = to_text(done.error());
     if (!broken) SLALOM_TRY(wire_.send(Kind::kRunDone, encode(message)));
     source.drain();
     if (broken) return kBreach;

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 
 #include "field/pad_stream.h"
 #include "field/prime.h"
@@ -14,6 +15,7 @@ namespace slalom::vault {
 
 // WhenDry says what an inference does when no prepared pad is left. Nothing is ever sent unblinded.
 enum class WhenDry : std::uint8_t { kInline = 0, kWait = 1, kFail = 2 };
+constexpr auto range_of(WhenDry) { return std::pair(WhenDry::kInline, WhenDry::kFail); }
 
 // PadTicket names one image in one attempt: the inference number, unique in the process's life over
 // all models and threads, and where its unblinding factors lie (in the sealed store, or nowhere:

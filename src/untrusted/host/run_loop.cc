@@ -50,7 +50,7 @@ Done RunLoop::run() {
     if (writable_ && sending()) write_some();
   }
   if (lost_) return Failure{Errc::kUnavailable, "the trusted process is gone"};
-  if (done_->failed) return Failure{done_->error.code, done_->error.text};
+  if (done_->error) return Failure{done_->error->code, done_->error->text};
   return {};
 }
 

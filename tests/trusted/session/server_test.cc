@@ -149,7 +149,7 @@ TEST_F(ServerTest, TheWholeWay) {
     EXPECT_EQ(second.image, 1U);
     EXPECT_EQ(second.error.code, Errc::kRejected);
     EXPECT_EQ(expect<Output>(Kind::kOutput).image, 2U);
-    EXPECT_FALSE(expect<RunDone>(Kind::kRunDone).failed);
+    EXPECT_FALSE(expect<RunDone>(Kind::kRunDone).error);
   }
   send(Kind::kStatistics);
   EXPECT_EQ(expect<runtime::Stats>(Kind::kStatisticsAre).images, 9U);
@@ -172,8 +172,8 @@ TEST_F(ServerTest, ARunThatEndsEarlyLeavesTheConnectionUsable) {
   send(Kind::kRunEnd);
   expect<Output>(Kind::kOutput);
   const RunDone done = expect<RunDone>(Kind::kRunDone);
-  EXPECT_TRUE(done.failed);
-  EXPECT_EQ(done.error.code, Errc::kUnavailable);
+  ASSERT_TRUE(done.error);
+  EXPECT_EQ(done.error->code, Errc::kUnavailable);
   send(Kind::kStatistics);
   expect<runtime::Stats>(Kind::kStatisticsAre);
 }
@@ -186,7 +186,7 @@ TEST_F(ServerTest, RequestsInTheWrongStateAreAnsweredAndForgotten) {
   }
   send(Kind::kRun);
   send(Kind::kRunEnd);
-  EXPECT_EQ(expect<RunDone>(Kind::kRunDone).error.code, Errc::kInvalidArgument);
+  EXPECT_EQ(expect<RunDone>(Kind::kRunDone).error.value().code, Errc::kInvalidArgument);
   load();
 }
 
@@ -200,7 +200,7 @@ TEST_F(ServerTest, SecondClientsAreWelcomedWithTheState) {
   EXPECT_EQ(welcome.input_bytes, 48U);
   send(Kind::kRun);
   send(Kind::kRunEnd);
-  EXPECT_FALSE(expect<RunDone>(Kind::kRunDone).failed);
+  EXPECT_FALSE(expect<RunDone>(Kind::kRunDone).error);
 }
 
 TEST_F(ServerTest, PadsAreMadeWithProgressAndCanBeStopped) {
@@ -318,7 +318,7 @@ TEST_F(ServerTest, AClientThatVanishesEndsItsRun) {
   hello();
   send(Kind::kRun);
   send(Kind::kRunEnd);
-  EXPECT_FALSE(expect<RunDone>(Kind::kRunDone).failed);
+  EXPECT_FALSE(expect<RunDone>(Kind::kRunDone).error);
 }
 
 }  // namespace
