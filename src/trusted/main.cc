@@ -34,13 +34,6 @@ class ProcessMakers final : public session::Makers {
  public:
   explicit ProcessMakers(vault::Epoch epoch) : epoch_(std::move(epoch)) {}
 
-  runtime::Placement default_placement(const model::Plan& plan) override {
-    return runtime::default_placement(plan);
-  }
-  std::size_t port_bytes(const model::Plan& plan, const runtime::Placement& placement,
-                         const runtime::Options& options) override {
-    return runtime::port_bytes(plan, placement, options);
-  }
   Result<std::unique_ptr<runtime::Executor>> executor(const model::Plan& plan,
                                                       const runtime::Placement& placement,
                                                       const runtime::Options& options,

@@ -72,18 +72,7 @@ Descriptor::~Descriptor() {
 
 Descriptor duplicate(int fd) noexcept { return Descriptor(fcntl(fd, F_DUPFD_CLOEXEC, 3)); }
 
-SharedMemory::SharedMemory(SharedMemory&& other) noexcept
-    : file_(std::move(other.file_)), bytes_(std::exchange(other.bytes_, {})) {}
-
-SharedMemory& SharedMemory::operator=(SharedMemory&& other) noexcept {
-  std::swap(file_, other.file_);
-  std::swap(bytes_, other.bytes_);
-  return *this;
-}
-
-SharedMemory::~SharedMemory() {
-  if (!bytes_.empty()) munmap(bytes_.data(), bytes_.size());
-}
+void Unmap::operator()(std::byte* memory) const noexcept { munmap(memory, bytes); }
 
 Result<SharedMemory> SharedMemory::create(std::size_t bytes) {
   Descriptor file(make_memfd());
@@ -105,7 +94,10 @@ Result<SharedMemory> SharedMemory::map(Descriptor file) {
   if (memory == MAP_FAILED) {
     return Error{Errc::kUnavailable, "no address space for the channel to a device"};
   }
-  return SharedMemory(std::move(file), {static_cast<std::byte*>(memory), bytes});
+  SharedMemory out;
+  out.file_ = std::move(file);
+  out.memory_ = {static_cast<std::byte*>(memory), Unmap{bytes}};
+  return out;
 }
 
 void sleep_on(const std::uint32_t& word, std::uint32_t seen,

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <utility>
 
@@ -44,31 +45,27 @@ class Descriptor {
 // duplicate gives a second descriptor for the same file; empty if there is none to be had.
 [[nodiscard]] Descriptor duplicate(int fd) noexcept;
 
+struct Unmap {
+  std::size_t bytes = 0;
+  void operator()(std::byte* memory) const noexcept;
+};
 // SharedMemory is a range of memory that another process may map through its descriptor.
 class SharedMemory {
  public:
-  SharedMemory() noexcept = default;
-  SharedMemory(SharedMemory&& other) noexcept;
-  SharedMemory& operator=(SharedMemory&& other) noexcept;
-  SharedMemory(const SharedMemory&) = delete;
-  SharedMemory& operator=(const SharedMemory&) = delete;
-  ~SharedMemory();
-
   // create makes a zeroed memfd and seals its size for good (SHRINK, GROW, SEAL): a peer that
   // truncated it would otherwise kill this process by SIGBUS. bytes > 0.
   [[nodiscard]] static Result<SharedMemory> create(std::size_t bytes);
   // map maps the whole of a file that somebody else made. The maker may truncate it unless sealed.
   [[nodiscard]] static Result<SharedMemory> map(Descriptor file);
 
-  [[nodiscard]] std::span<std::byte> bytes() const noexcept { return bytes_; }
+  [[nodiscard]] std::span<std::byte> bytes() const noexcept {
+    return {memory_.get(), memory_ ? memory_.get_deleter().bytes : 0};
+  }
   [[nodiscard]] int descriptor() const noexcept { return file_.get(); }
 
  private:
-  SharedMemory(Descriptor file, std::span<std::byte> bytes) noexcept
-      : file_(std::move(file)), bytes_(bytes) {}
-
   Descriptor file_;
-  std::span<std::byte> bytes_;
+  std::unique_ptr<std::byte, Unmap> memory_;
 };
 
 // sleep_on sleeps until *word was seen to differ from `seen`, wake(word) was called, or the time is

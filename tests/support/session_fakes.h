@@ -82,18 +82,6 @@ class FakePads final : public vault::Pads {
 
 class FakeMakers final : public session::Makers {
  public:
-  runtime::Placement default_placement(const model::Plan& plan) override {
-    runtime::Placement out;
-    for (const model::Node& node : plan.nodes) {
-      const auto* linear = std::get_if<model::Linear>(&node.op);
-      out.remote.push_back(linear != nullptr && linear->field.has_value());
-    }
-    return out;
-  }
-  std::size_t port_bytes(const model::Plan&, const runtime::Placement&,
-                         const runtime::Options&) override {
-    return 5000;
-  }
   Result<std::unique_ptr<runtime::Executor>> executor(const model::Plan& plan,
                                                       const runtime::Placement& placement,
                                                       const runtime::Options& options,

@@ -144,7 +144,7 @@ TEST_F(ModesTest, TheTrustedProcessIsHardened) {
   ASSERT_TRUE(report.ok());
   EXPECT_FALSE(report->dumpable);
   EXPECT_FALSE(report->core_dumps);
-  EXPECT_EQ(report->isa, base::isa_name(base::detect_cpu()));
+  EXPECT_EQ(report->isa, host::isa_name(base::detect_cpu()));
 }
 
 }  // namespace

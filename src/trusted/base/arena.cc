@@ -5,12 +5,16 @@
 #include <unistd.h>
 
 #include <cstring>
-#include <utility>
 
 #include "base/assert.h"
 #include "base/checked.h"
 
 namespace slalom::base {
+namespace {
+
+std::size_t page_size() noexcept { return static_cast<std::size_t>(sysconf(_SC_PAGESIZE)); }
+
+}  // namespace
 
 void wipe(void* memory, std::size_t bytes) noexcept {
   if (bytes == 0) return;
@@ -20,7 +24,7 @@ void wipe(void* memory, std::size_t bytes) noexcept {
 }
 
 Result<SecretArena> SecretArena::create(std::size_t bytes, Lock lock) noexcept {
-  const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  const std::size_t page = page_size();
   const auto padded = checked_add<std::size_t>(bytes, page - 1);
   const auto whole = padded ? checked_add<std::size_t>(*padded / page * page, 2 * page) : padded;
   if (!whole) return Error{Errc::kUnavailable, "no memory for secrets"};
@@ -31,11 +35,12 @@ Result<SecretArena> SecretArena::create(std::size_t bytes, Lock lock) noexcept {
   void* const mapping =
       mmap(nullptr, *whole, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (mapping == MAP_FAILED) return Error{Errc::kUnavailable, "no memory for secrets"};
-  arena.mapping_ = static_cast<std::byte*>(mapping) + page;
-  std::byte* const memory = arena.mapping_;
+  std::byte* const memory = static_cast<std::byte*>(mapping) + page;
   if (mprotect(memory, arena.size_, PROT_READ | PROT_WRITE) != 0) {
+    (void)munmap(mapping, *whole);
     return Error{Errc::kUnavailable, "no memory for secrets"};
   }
+  arena.memory_ = {memory, UnmapSecrets{arena.size_}};
   if (madvise(memory, arena.size_, MADV_DONTDUMP) != 0 ||
       madvise(memory, arena.size_, MADV_DONTFORK) != 0) {
     return Error{Errc::kUnavailable, "the kernel will not keep secrets out of dumps and forks"};
@@ -50,36 +55,15 @@ Result<SecretArena> SecretArena::create(std::size_t bytes, Lock lock) noexcept {
   return arena;
 }
 
-SecretArena::SecretArena(SecretArena&& other) noexcept
-    : mapping_(std::exchange(other.mapping_, nullptr)),
-      size_(std::exchange(other.size_, 0)),
-      used_(std::exchange(other.used_, 0)),
-      locked_(std::exchange(other.locked_, false)) {}
-
-SecretArena& SecretArena::operator=(SecretArena&& other) noexcept {
-  if (this != &other) {
-    destroy();
-    mapping_ = std::exchange(other.mapping_, nullptr);
-    size_ = std::exchange(other.size_, 0);
-    used_ = std::exchange(other.used_, 0);
-    locked_ = std::exchange(other.locked_, false);
-  }
-  return *this;
-}
-
-SecretArena::~SecretArena() { destroy(); }
-
-void SecretArena::destroy() noexcept {
-  if (mapping_ == nullptr) return;
-  const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-  wipe(mapping_, used_);
-  (void)munmap(mapping_ - page, size_ + 2 * page);
-  mapping_ = nullptr;
+void UnmapSecrets::operator()(std::byte* memory) const noexcept {
+  const std::size_t page = page_size();
+  wipe(memory, bytes);
+  (void)munmap(memory - page, bytes + 2 * page);
 }
 
 std::byte* SecretArena::take_bytes(std::size_t bytes) noexcept {
   SLALOM_ASSERT(bytes <= size_ - used_);
-  std::byte* const out = mapping_ + used_;
+  std::byte* const out = memory_.get() + used_;
   const std::size_t rounded = round_up(bytes, kAlignment);
   used_ = rounded < size_ - used_ ? used_ + rounded : size_;
   return out;

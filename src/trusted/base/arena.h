@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <new>
 #include <span>
 #include <type_traits>
@@ -18,11 +19,18 @@ void wipe(void* memory, std::size_t bytes) noexcept;
 // go on unlocked and be reported, keys may not.
 enum class Lock : std::uint8_t { kWhereAllowed = 1, kRequired = 2 };
 
+// UnmapSecrets wipes usable bytes and unmaps them with their guard pages.
+struct UnmapSecrets {
+  std::size_t bytes = 0;
+  void operator()(std::byte* memory) const noexcept;
+};
+
 // SecretArena is one block of memory for secrets: zeroed, 64-byte aligned pieces, kept out of core
 // dumps (MADV_DONTDUMP) and not there at all in a child of fork (MADV_DONTFORK: a child that
 // touches a key dies, where a wiped key would be a key of zeros), an unmapped guard page at each
 // end, locked as far as RLIMIT_MEMLOCK allows, wiped when it dies. Pieces are handed out in order
-// and never given back. Not thread-safe while pieces are taken.
+// and never given back. Not thread-safe while pieces are taken. An arena moved from must not be
+// used.
 //
 //   | guard page | pieces ...  (unused) | guard page |
 class SecretArena {
@@ -30,13 +38,6 @@ class SecretArena {
   // create maps room for `bytes` (rounded up to pages; each piece takes a multiple of 64).
   // kUnavailable without memory, or, with kRequired, when not all of it can be locked.
   [[nodiscard]] static Result<SecretArena> create(std::size_t bytes, Lock lock) noexcept;
-
-  SecretArena() noexcept = default;
-  SecretArena(SecretArena&& other) noexcept;
-  SecretArena& operator=(SecretArena&& other) noexcept;
-  SecretArena(const SecretArena&) = delete;
-  SecretArena& operator=(const SecretArena&) = delete;
-  ~SecretArena();
 
   // take returns n zeroed values; the process ends if they do not fit (the caller sized the arena).
   template <class T>
@@ -61,10 +62,9 @@ class SecretArena {
   static constexpr std::size_t kAlignment = 64;
   static constexpr std::size_t kHugeFrom = std::size_t{4} << 20;
   [[nodiscard]] std::byte* take_bytes(std::size_t bytes) noexcept;
-  void destroy() noexcept;
 
-  std::byte* mapping_ = nullptr;  // the usable bytes, between two guard pages
-  std::size_t size_ = 0;          // usable bytes
+  std::unique_ptr<std::byte, UnmapSecrets> memory_;  // the usable bytes, between two guard pages
+  std::size_t size_ = 0;
   std::size_t used_ = 0;
   bool locked_ = false;
 };

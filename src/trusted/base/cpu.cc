@@ -64,13 +64,4 @@ CpuFeatures detect_cpu() noexcept {
   return f;
 }
 
-std::string_view isa_name(const CpuFeatures& cpu) noexcept {
-  if (cpu.amx_int8) return "AMX";
-  if (cpu.avx512_vnni) return "AVX-512 VNNI";
-  if (cpu.avx512) return "AVX-512";
-  if (cpu.avx2) return "AVX2";
-  if (cpu.sse41) return "SSE4.1";
-  return "x86-64";
-}
-
 }  // namespace slalom::base

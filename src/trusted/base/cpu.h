@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <string_view>
-
 namespace slalom::base {
 
 // CpuFeatures says which instruction sets this process may use. It is read once (CPUID and XGETBV;
@@ -25,9 +23,5 @@ struct CpuFeatures {
 
 // detect_cpu reads what this machine has. Thread-safe.
 [[nodiscard]] CpuFeatures detect_cpu() noexcept;
-
-// isa_name is the highest level in words: "AMX", "AVX-512 VNNI", "AVX-512", "AVX2", "SSE4.1",
-// "x86-64".
-[[nodiscard]] std::string_view isa_name(const CpuFeatures& cpu) noexcept;
 
 }  // namespace slalom::base

@@ -79,8 +79,8 @@ Status Service::configure(const Configure& request, outside::Descriptor store) {
     return Error{Errc::kInvalidArgument, "the pad store and its descriptor do not come together"};
   }
   const model::Plan& plan = loaded_->plan;
-  auto placement =
-      request.remote.empty() ? makers_.default_placement(plan) : to_placement(plan, request.remote);
+  auto placement = request.remote.empty() ? runtime::default_placement(plan)
+                                          : to_placement(plan, request.remote);
   if (!placement) return placement.error();
   const runtime::Options options = to_options(request, cpu_);
   std::shared_ptr<Vault> vault;
@@ -129,7 +129,7 @@ Result<Service::Attached> Service::attach() {
     return Error{Errc::kInvalidArgument, "too many devices"};
   }
   // Each micro-batch in flight has a slot of its own, rounded up.
-  const std::size_t bytes = makers_.port_bytes(loaded_->plan, placement_, options_) +
+  const std::size_t bytes = runtime::port_bytes(loaded_->plan, placement_, options_) +
                             options_.in_flight * channel::kSlotAlignment;
   auto port = channel::ShmPort::create({.data_bytes = bytes});
   if (!port) return port.error();

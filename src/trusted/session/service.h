@@ -24,12 +24,6 @@ namespace slalom::session {
 class Makers {
  public:
   virtual ~Makers() = default;
-  // default_placement is used when the host names none.
-  [[nodiscard]] virtual runtime::Placement default_placement(const model::Plan& plan) = 0;
-  // port_bytes is the data area that one device's segment needs.
-  [[nodiscard]] virtual std::size_t port_bytes(const model::Plan& plan,
-                                               const runtime::Placement& placement,
-                                               const runtime::Options& options) = 0;
   [[nodiscard]] virtual Result<std::unique_ptr<runtime::Executor>> executor(
       const model::Plan& plan, const runtime::Placement& placement, const runtime::Options& options,
       std::span<channel::Port* const> ports, vault::Pads* pads) = 0;

@@ -14,7 +14,6 @@
 #include <thread>
 #include <utility>
 
-#include "base/cpu.h"
 #include "untrusted/host/control_client.h"
 #include "untrusted/host/device_worker.h"
 #include "untrusted/host/plan_file.h"
@@ -22,6 +21,16 @@
 #include "untrusted/host/unix_socket.h"
 
 namespace slalom::host {
+
+std::string_view isa_name(const base::CpuFeatures& cpu) noexcept {
+  if (cpu.amx_int8) return "AMX";
+  if (cpu.avx512_vnni) return "AVX-512 VNNI";
+  if (cpu.avx512) return "AVX-512";
+  if (cpu.avx2) return "AVX2";
+  if (cpu.sse41) return "SSE4.1";
+  return "x86-64";
+}
+
 namespace {
 
 // How long a process that others attach to may take to load its plan.
@@ -318,7 +327,7 @@ Outcome<Report> RunningEngine::report() {
   if (!r) return r.failure();
   Report out;
   out.cpu = session::unpack_features(r->cpu_features);
-  out.isa = base::isa_name(out.cpu);
+  out.isa = isa_name(out.cpu);
   out.processors = r->processors;
   out.lock_limit = r->lock_limit;
   out.memory_bytes = r->memory_bytes;

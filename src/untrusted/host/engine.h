@@ -55,9 +55,13 @@ struct PadStock {
   bool dead_stock = false;            // the file held an earlier process's pads, which were removed
 };
 
+// isa_name is the highest level in words: "AMX", "AVX-512 VNNI", "AVX-512", "AVX2", "SSE4.1",
+// "x86-64".
+[[nodiscard]] std::string_view isa_name(const base::CpuFeatures& cpu) noexcept;
+
 // Report is what the trusted process says about itself and this machine.
 struct Report {
-  std::string isa;  // base::isa_name
+  std::string isa;  // isa_name(cpu)
   base::CpuFeatures cpu;
   std::uint32_t processors = 0;    // that it may run on
   std::uint64_t lock_limit = 0;    // RLIMIT_MEMLOCK, bytes; UINT64_MAX: none

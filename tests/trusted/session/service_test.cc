@@ -44,7 +44,7 @@ TEST_F(ServiceTest, GoesThroughItsStatesInOrder) {
   EXPECT_EQ(makers_.last_ports, 2U);
   EXPECT_EQ(makers_.last_options.threads, 3U);
   EXPECT_EQ(makers_.last_options.timeout, std::chrono::milliseconds(50));
-  EXPECT_EQ(makers_.last_placement.remote, makers_.default_placement(session_plan()).remote);
+  EXPECT_EQ(makers_.last_placement.remote, runtime::default_placement(session_plan()).remote);
   EXPECT_FALSE(service_.attach().ok());
   service_.reset();
   EXPECT_EQ(service_.welcome().state, State::kLoaded);

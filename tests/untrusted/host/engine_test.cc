@@ -114,7 +114,7 @@ TEST_F(EngineTest, RunsImagesInOrderAndReportsRejectedOnes) {
   EXPECT_EQ((*engine)->plan()->nodes.size(), 4U);
   const auto report = (*engine)->report();
   ASSERT_TRUE(report.ok());
-  EXPECT_EQ(report->isa, base::isa_name(base::detect_cpu()));
+  EXPECT_EQ(report->isa, host::isa_name(base::detect_cpu()));
 }
 
 TEST_F(EngineTest, ThousandsOfImagesFlow) {

@@ -21,13 +21,6 @@ using namespace slalom;  // NOLINT(google-build-using-namespace): a program of o
 // Crasher kills this process in the middle of a run, on an image whose first code is 77.
 class CrashingMakers final : public session::Makers {
  public:
-  runtime::Placement default_placement(const model::Plan& plan) override {
-    return inner_.default_placement(plan);
-  }
-  std::size_t port_bytes(const model::Plan& plan, const runtime::Placement& placement,
-                         const runtime::Options& options) override {
-    return inner_.port_bytes(plan, placement, options);
-  }
   Result<std::unique_ptr<runtime::Executor>> executor(const model::Plan& plan,
                                                       const runtime::Placement& placement,
                                                       const runtime::Options& options,
