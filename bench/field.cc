@@ -260,22 +260,6 @@ void combine(benchmark::State& state, const Kernels* kernels, Field f, bool word
   report(state, kRows * kN, words ? 4 : 1);
 }
 
-void limbs(benchmark::State& state, const Kernels* kernels, Field f, bool split) {
-  const std::vector<std::uint32_t> words = words_below(kHot, modulus(f));
-  std::vector<std::int8_t> planes(kHot * num_limbs(f));
-  std::vector<std::int32_t> sums(kHot * num_limbs(f), 12345);
-  std::vector<std::uint32_t> out(kHot);
-  for (auto _ : state) {
-    if (split) {
-      kernels->split_limbs(f, words.data(), kHot, planes.data(), kHot);
-    } else {
-      kernels->recombine(f, sums.data(), kHot, kHot, out.data());
-    }
-    benchmark::ClobberMemory();
-  }
-  report(state, kHot, 4);
-}
-
 const char* name_of(Field f) { return f == Field::kP24 ? "p24" : "p31"; }
 
 template <class... Args>
@@ -312,8 +296,6 @@ void add_all(const Kernels* k) {
     add("pads" + tail, pads, k, f);
     add("combine_words" + tail, combine, k, f, true);
     add("combine_weights" + tail, combine, k, f, false);
-    add("split_limbs" + tail, limbs, k, f, true);
-    add("recombine" + tail, limbs, k, f, false);
   }
   add("send_codes/" + isa + "/stream", send_codes, k, kStream);
 }

@@ -139,11 +139,9 @@ void consume(Tape& tape, Field f) {
     field::OutputSum sum;
     std::vector<std::uint8_t> codes(n);
     std::vector<std::int32_t> integers(n);
-    std::vector<std::int32_t> raw(n);
     k.consume_codes(tile, challenge, e, codes.data(), sum);
     k.consume_integers(tile, challenge, e, integers.data(), sum);
-    k.consume_raw(tile, challenge, e, raw.data(), sum);
-    return std::tuple(codes, integers, raw, sum.residues.value, sum.bad != 0);
+    return std::tuple(codes, integers, sum.residues.value, sum.bad != 0);
   });
 }
 
@@ -196,7 +194,6 @@ void algebra(Tape& tape, Field f) {
   const std::vector<std::uint32_t> c = tape.words(f, rows);
   const std::vector<std::uint32_t> x = tape.words(f, rows * n);
   const std::vector<std::uint8_t> q = tape.bytes(rows * n);
-  const std::uint8_t zero = tape.byte();
   std::vector<const std::uint32_t*> words;
   std::vector<const std::uint8_t*> codes;
   std::vector<const std::int8_t*> weights;
@@ -205,19 +202,14 @@ void algebra(Tape& tape, Field f) {
     codes.push_back(q.data() + t * n);
     weights.push_back(reinterpret_cast<const std::int8_t*>(q.data()) + t * n);
   }
-  const std::vector<std::int32_t> sums = tape.fill<std::int32_t>(
-      num_limbs(f) * n, [&] { return static_cast<std::int32_t>(tape.word()); });
   same([&](const Kernels& k) {
-    std::vector<std::uint32_t> out(5 * n);
+    std::vector<std::uint32_t> out(3 * n);
     k.combine_words(f, c.data(), words.data(), rows, n, out.data());
-    k.combine_codes(f, c.data(), codes.data(), rows, zero, n, out.data() + n);
+    k.combine_codes(f, c.data(), codes.data(), rows, n, out.data() + n);
     k.combine_weights(f, c.data(), weights.data(), rows, n, out.data() + 2 * n);
-    k.recombine(f, sums.data(), n, n, out.data() + 3 * n);
-    std::vector<std::int8_t> limbs(num_limbs(f) * n);
-    k.split_limbs(f, out.data(), n, limbs.data(), n);
     out.push_back(k.dot_words(f, out.data(), out.data() + n, n));
     out.push_back(rows == 0 ? 0 : k.dot_codes(f, codes[0], out.data(), n));
-    return std::tuple(out, limbs);
+    return out;
   });
 }
 

@@ -116,7 +116,7 @@ void FreshChallenge::mix(std::size_t i, std::size_t at, std::span<const std::uin
   const std::uint8_t* rows[kMaxBatch];
   for (std::size_t b = 0; b < images.size(); ++b) rows[b] = images[b] + at;
   kernels_->combine_codes(layers_[current_].field(), rho_.data() + i * max_batch_, rows,
-                          images.size(), 0, out.size(), out.data());
+                          images.size(), out.size(), out.data());
 }
 
 Residues FreshChallenge::difference(std::span<const OutputSum> outputs,

@@ -76,11 +76,10 @@ struct OutputChallenge {
 
 // Epilogue turns a word v (unblinded, below p) of channel o into a stored value:
 //   Y + bias = v + offset[o] - (v > threshold[o] ? p : 0)         (int32, wrapping)
-//   kCodes     rounded = requantise(f32(Y + bias) * multiplier[o], zero_point, lo, hi)  as in
+//   codes      rounded = requantise(f32(Y + bias) * multiplier[o], zero_point, lo, hi)  as in
 //              model/plan.h, then table[rounded] if there is a table, stored as uint8; 0 <= lo <=
 //              hi <= 255
-//   kIntegers  the same rounding, no table, stored as int32; any lo <= hi
-//   kRaw       Y + bias itself, stored as int32 (make the tables without bias to get Y)
+//   integers   the same rounding, no table, stored as int32; any lo <= hi
 // The channel tables are padded to a multiple of kChannelPad. requant.h builds them. Not secret.
 struct Epilogue {
   const std::uint32_t* threshold = nullptr;
@@ -130,16 +129,11 @@ struct Kernels {
                         const Epilogue& epilogue, std::uint8_t* dst, OutputSum& sum) noexcept;
   void (*consume_integers)(const OutputTile& tile, const OutputChallenge& challenge,
                            const Epilogue& epilogue, std::int32_t* dst, OutputSum& sum) noexcept;
-  void (*consume_raw)(const OutputTile& tile, const OutputChallenge& challenge,
-                      const Epilogue& epilogue, std::int32_t* dst, OutputSum& sum) noexcept;
 
   // requantise_codes applies the epilogue's rounding (bias included in y, threshold and offset
-  // unused) to trusted integers: the second half of consume_codes for values that were kept raw.
-  // requantise_integers is the same for int32 outputs. y and dst: positions*channels values.
+  // unused) to trusted integers. y and dst: positions*channels values.
   void (*requantise_codes)(const std::int32_t* y, std::size_t positions, std::size_t channels,
                            const Epilogue& epilogue, std::uint8_t* dst) noexcept;
-  void (*requantise_integers)(const std::int32_t* y, std::size_t positions, std::size_t channels,
-                              const Epilogue& epilogue, std::int32_t* dst) noexcept;
   // apply_table: codes[i] = table[codes[i]], every entry of the table touched alike.
   void (*apply_table)(const std::uint8_t* table, std::uint8_t* codes, std::size_t n) noexcept;
 
@@ -170,8 +164,7 @@ struct Kernels {
 
   // ---- linear combinations of rows: out[i] = sum over t of coefficients[t] * rows[t][i] mod p
   // ---- All of one shape, with canonical coefficients and results; num_rows >= 0, n >= 0. A row of
-  // words may be out itself; nothing else overlaps out. combine_codes takes the value q - zero for
-  // a code q.
+  // words may be out itself; nothing else overlaps out. A code stands for q.
   void (*combine_words)(Field f, const std::uint32_t* coefficients,
                         const std::uint32_t* const* rows, std::size_t num_rows, std::size_t n,
                         std::uint32_t* out) noexcept;
@@ -179,8 +172,7 @@ struct Kernels {
                           const std::int8_t* const* rows, std::size_t num_rows, std::size_t n,
                           std::uint32_t* out) noexcept;
   void (*combine_codes)(Field f, const std::uint32_t* coefficients, const std::uint8_t* const* rows,
-                        std::size_t num_rows, std::uint8_t zero, std::size_t n,
-                        std::uint32_t* out) noexcept;
+                        std::size_t num_rows, std::size_t n, std::uint32_t* out) noexcept;
   // dot_words and dot_codes return sum x[i] * s[i] mod p, canonical; words canonical, codes as q.
   std::uint32_t (*dot_words)(Field f, const std::uint32_t* x, const std::uint32_t* s,
                              std::size_t n) noexcept;
@@ -192,14 +184,6 @@ struct Kernels {
   // caller's own): these are not for the trusted end's slots.
   void (*pack)(Field f, const std::uint32_t* words, std::size_t n, std::byte* packed) noexcept;
   void (*unpack)(Field f, const std::byte* packed, std::size_t n, std::uint32_t* words) noexcept;
-  // split_limbs cuts canonical words into num_limbs(f) balanced digits: plane l holds digit l of
-  // every word at limbs + l*plane_stride, so that limb_centred(w) = sum over l of 256^l * digit_l.
-  void (*split_limbs)(Field f, const std::uint32_t* words, std::size_t n, std::int8_t* limbs,
-                      std::size_t plane_stride) noexcept;
-  // recombine returns sum over l of 256^l * sums_l mod p, canonical, for any int32 sums;
-  // plane l at sums + l*plane_stride.
-  void (*recombine)(Field f, const std::int32_t* sums, std::size_t plane_stride, std::size_t n,
-                    std::uint32_t* words) noexcept;
 
   // ---- pads (both or none: without them pad_stream.cc uses libcrypto) ----
   // expand_key writes the 15 round keys (240 bytes) of a 32-byte AES key. pad_candidates writes

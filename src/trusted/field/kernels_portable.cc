@@ -56,6 +56,14 @@ std::uint8_t look_up(const std::uint8_t* table, std::uint8_t code) noexcept {
   return static_cast<std::uint8_t>(out);
 }
 
+// stored is what the epilogue makes of Y + bias: a code, or an integer.
+template <class T>
+T stored(std::int32_t y, float multiplier, const Epilogue& e) noexcept {
+  const auto q = static_cast<T>(requantise(y, multiplier, e));
+  if constexpr (sizeof(T) == 1) return e.table != nullptr ? look_up(e.table, q) : q;
+  return q;
+}
+
 // ---- the output side ----
 
 // load_once reads one packed word from the slot: each byte once, and volatile, so that the compiler
@@ -69,23 +77,22 @@ std::uint32_t load_once(const std::byte* at, Field f) noexcept {
 }
 
 // take_word does steps 1 to 3 of consume_* and returns the word v.
-template <Field F>
 std::uint32_t take_word(const OutputTile& tile, const OutputChallenge& challenge,
                         std::size_t position, std::size_t channel, OutputSum& sum) noexcept {
-  using M = Modulus<F>;
+  const Field f = tile.field;
   const std::size_t at = position * tile.channels + channel;
-  const std::uint32_t raw = load_once(tile.words + at * word_bytes(F), F);
-  sum.bad |= below(M::kP - std::int64_t{1}, raw);
-  std::uint32_t v = raw & M::kMask;
+  const std::uint32_t raw = load_once(tile.words + at * word_bytes(f), f);
+  sum.bad |= below(modulus(f) - std::int64_t{1}, raw);
+  std::uint32_t v = raw & 0x7fff'ffff;
   if (tile.u != nullptr) {
     v -= tile.u[at];
-    v += M::kP & (0 - (v >> 31));
+    v += modulus(f) & (0 - (v >> 31));
   }
   for (std::size_t k = 0; k < challenge.repetitions; ++k) {
     const std::uint32_t weighed =
-        M::mul(M::reduce(std::uint64_t{v} * challenge.c[k * challenge.c_stride + position]),
-               challenge.a[k * challenge.a_stride + channel]);
-    sum.residues.value[k] = M::add(sum.residues.value[k], weighed);
+        mul(reduce(std::uint64_t{v} * challenge.c[k * challenge.c_stride + position], f),
+            challenge.a[k * challenge.a_stride + channel], f);
+    sum.residues.value[k] = add(sum.residues.value[k], weighed, f);
   }
   return v;
 }
@@ -95,43 +102,13 @@ std::int32_t centre(std::uint32_t v, std::size_t channel, Field f, const Epilogu
   return static_cast<std::int32_t>(v + static_cast<std::uint32_t>(e.offset[channel]) - wrap);
 }
 
-template <Field F>
-std::int32_t take(const OutputTile& tile, const OutputChallenge& challenge, const Epilogue& e,
-                  std::size_t position, std::size_t channel, OutputSum& sum) noexcept {
-  return centre(take_word<F>(tile, challenge, position, channel, sum), channel, F, e);
-}
-
-std::int32_t take_any(const OutputTile& tile, const OutputChallenge& challenge, const Epilogue& e,
-                      std::size_t position, std::size_t channel, OutputSum& sum) noexcept {
-  return tile.field == Field::kP24 ? take<Field::kP24>(tile, challenge, e, position, channel, sum)
-                                   : take<Field::kP31>(tile, challenge, e, position, channel, sum);
-}
-
-void consume_codes(const OutputTile& tile, const OutputChallenge& challenge, const Epilogue& e,
-                   std::uint8_t* dst, OutputSum& sum) noexcept {
+template <class T>
+void consume(const OutputTile& tile, const OutputChallenge& challenge, const Epilogue& e, T* dst,
+             OutputSum& sum) noexcept {
   for (std::size_t pos = 0; pos < tile.positions; ++pos) {
     for (std::size_t ch = 0; ch < tile.channels; ++ch) {
-      const std::int32_t y = take_any(tile, challenge, e, pos, ch, sum);
-      const auto code = static_cast<std::uint8_t>(requantise(y, e.multiplier[ch], e));
-      *dst++ = e.table != nullptr ? look_up(e.table, code) : code;
-    }
-  }
-}
-
-void consume_integers(const OutputTile& tile, const OutputChallenge& challenge, const Epilogue& e,
-                      std::int32_t* dst, OutputSum& sum) noexcept {
-  for (std::size_t pos = 0; pos < tile.positions; ++pos) {
-    for (std::size_t ch = 0; ch < tile.channels; ++ch) {
-      *dst++ = requantise(take_any(tile, challenge, e, pos, ch, sum), e.multiplier[ch], e);
-    }
-  }
-}
-
-void consume_raw(const OutputTile& tile, const OutputChallenge& challenge, const Epilogue& e,
-                 std::int32_t* dst, OutputSum& sum) noexcept {
-  for (std::size_t pos = 0; pos < tile.positions; ++pos) {
-    for (std::size_t ch = 0; ch < tile.channels; ++ch) {
-      *dst++ = take_any(tile, challenge, e, pos, ch, sum);
+      const std::uint32_t v = take_word(tile, challenge, pos, ch, sum);
+      *dst++ = stored<T>(centre(v, ch, tile.field, e), e.multiplier[ch], e);
     }
   }
 }
@@ -143,15 +120,7 @@ void apply_table(const std::uint8_t* table, std::uint8_t* codes, std::size_t n) 
 void requantise_codes(const std::int32_t* y, std::size_t positions, std::size_t channels,
                       const Epilogue& e, std::uint8_t* dst) noexcept {
   for (std::size_t i = 0; i < positions * channels; ++i) {
-    const auto code = static_cast<std::uint8_t>(requantise(y[i], e.multiplier[i % channels], e));
-    dst[i] = e.table != nullptr ? look_up(e.table, code) : code;
-  }
-}
-
-void requantise_integers(const std::int32_t* y, std::size_t positions, std::size_t channels,
-                         const Epilogue& e, std::int32_t* dst) noexcept {
-  for (std::size_t i = 0; i < positions * channels; ++i) {
-    dst[i] = requantise(y[i], e.multiplier[i % channels], e);
+    dst[i] = stored<std::uint8_t>(y[i], e.multiplier[i % channels], e);
   }
 }
 
@@ -203,42 +172,20 @@ void fence() noexcept { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 
 // ---- linear combinations ----
 
-template <class Value, class T>
+std::uint32_t value(std::uint32_t w, Field /*f*/) noexcept { return w; }
+std::uint32_t value(std::uint8_t q, Field /*f*/) noexcept { return q; }
+std::uint32_t value(std::int8_t w, Field f) noexcept { return to_word(w, f); }
+
+template <class T>
 void combine(Field f, const std::uint32_t* coefficients, const T* const* rows, std::size_t num_rows,
-             std::size_t n, std::uint32_t* out, Value value) noexcept {
+             std::size_t n, std::uint32_t* out) noexcept {
   for (std::size_t i = 0; i < n; ++i) {
-    out[i] = 0;
+    std::uint32_t sum = 0;
     for (std::size_t t = 0; t < num_rows; ++t) {
-      out[i] = add(out[i], mul(coefficients[t], value(rows[t][i]), f), f);
+      sum = add(sum, mul(coefficients[t], value(rows[t][i], f), f), f);
     }
+    out[i] = sum;
   }
-}
-
-struct SameWord {
-  std::uint32_t operator()(std::uint32_t w) const noexcept { return w; }
-};
-struct SignedWord {
-  Field f;
-  std::uint32_t operator()(std::int8_t w) const noexcept { return to_word(w, f); }
-};
-struct CodeWord {
-  Field f;
-  std::uint8_t zero;
-  std::uint32_t operator()(std::uint8_t q) const noexcept { return to_word(q - zero, f); }
-};
-
-void combine_words(Field f, const std::uint32_t* coefficients, const std::uint32_t* const* rows,
-                   std::size_t num_rows, std::size_t n, std::uint32_t* out) noexcept {
-  combine(f, coefficients, rows, num_rows, n, out, SameWord{});
-}
-void combine_weights(Field f, const std::uint32_t* coefficients, const std::int8_t* const* rows,
-                     std::size_t num_rows, std::size_t n, std::uint32_t* out) noexcept {
-  combine(f, coefficients, rows, num_rows, n, out, SignedWord{f});
-}
-void combine_codes(Field f, const std::uint32_t* coefficients, const std::uint8_t* const* rows,
-                   std::size_t num_rows, std::uint8_t zero, std::size_t n,
-                   std::uint32_t* out) noexcept {
-  combine(f, coefficients, rows, num_rows, n, out, CodeWord{f, zero});
 }
 
 template <class T>
@@ -246,14 +193,6 @@ std::uint32_t dot(Field f, const T* x, const std::uint32_t* s, std::size_t n) no
   std::uint32_t sum = 0;
   for (std::size_t i = 0; i < n; ++i) sum = add(sum, mul(x[i], s[i], f), f);
   return sum;
-}
-std::uint32_t dot_words(Field f, const std::uint32_t* x, const std::uint32_t* s,
-                        std::size_t n) noexcept {
-  return dot(f, x, s, n);
-}
-std::uint32_t dot_codes(Field f, const std::uint8_t* codes, const std::uint32_t* s,
-                        std::size_t n) noexcept {
-  return dot(f, codes, s, n);
 }
 
 // ---- words ----
@@ -265,37 +204,14 @@ void unpack(Field f, const std::byte* packed, std::size_t n, std::uint32_t* word
   for (std::size_t i = 0; i < n; ++i) words[i] = load_once(packed + i * word_bytes(f), f);
 }
 
-void split_limbs(Field f, const std::uint32_t* words, std::size_t n, std::int8_t* limbs,
-                 std::size_t plane_stride) noexcept {
-  for (std::size_t i = 0; i < n; ++i) {
-    std::int64_t rest = limb_centred(words[i], f);
-    for (std::size_t l = 0; l < num_limbs(f); ++l) {
-      const auto digit = static_cast<std::int8_t>(rest & 0xff);
-      limbs[l * plane_stride + i] = digit;
-      rest = (rest - digit) >> 8;
-    }
-  }
-}
-
-void recombine(Field f, const std::int32_t* sums, std::size_t plane_stride, std::size_t n,
-               std::uint32_t* words) noexcept {
-  for (std::size_t i = 0; i < n; ++i) {
-    std::int64_t total = 0;
-    for (std::size_t l = num_limbs(f); l-- > 0;) total = total * 256 + sums[l * plane_stride + i];
-    words[i] = reduce_signed(total, f);
-  }
-}
-
 }  // namespace
 
 const Kernels kPortableKernels = {
     .name = "portable",
     .supported = supported,
-    .consume_codes = consume_codes,
-    .consume_integers = consume_integers,
-    .consume_raw = consume_raw,
+    .consume_codes = consume<std::uint8_t>,
+    .consume_integers = consume<std::int32_t>,
     .requantise_codes = requantise_codes,
-    .requantise_integers = requantise_integers,
     .apply_table = apply_table,
     .check_bytes = check_bytes,
     .pack_check = pack_check,
@@ -303,15 +219,13 @@ const Kernels kPortableKernels = {
     .send_codes = send_codes,
     .blind = blind,
     .fence = fence,
-    .combine_words = combine_words,
-    .combine_weights = combine_weights,
-    .combine_codes = combine_codes,
-    .dot_words = dot_words,
-    .dot_codes = dot_codes,
+    .combine_words = combine<std::uint32_t>,
+    .combine_weights = combine<std::int8_t>,
+    .combine_codes = combine<std::uint8_t>,
+    .dot_words = dot<std::uint32_t>,
+    .dot_codes = dot<std::uint8_t>,
     .pack = pack,
     .unpack = unpack,
-    .split_limbs = split_limbs,
-    .recombine = recombine,
     .expand_key = nullptr,
     .pad_candidates = nullptr,
 };

@@ -40,7 +40,6 @@ EpilogueTables::EpilogueTables(const model::Linear& layer, InputForm form, std::
   const std::size_t padded = base::round_up(channels, kChannelPad);
   threshold_.resize(padded);
   offset_.resize(padded);
-  offset_raw_.resize(padded);
   multiplier_.resize(padded);
   const std::vector<std::int64_t> sums = weight_sums(layer);
   const auto half = static_cast<std::int32_t>((modulus(f) - 1) / 2);
@@ -48,7 +47,6 @@ EpilogueTables::EpilogueTables(const model::Linear& layer, InputForm form, std::
     const std::int64_t shift = form == InputForm::kWords ? sums[o] * (pad_code - 128) : 0;
     const std::int32_t centred = to_signed(reduce_signed(shift, f), f);
     threshold_[o] = static_cast<std::uint32_t>(half - centred);
-    offset_raw_[o] = centred;
     offset_[o] = static_cast<std::int32_t>(static_cast<std::uint32_t>(centred) +
                                            static_cast<std::uint32_t>(layer.bias[o]));
     multiplier_[o] = layer.requant.multiplier[layer.requant.multiplier.size() == 1 ? 0 : o];
@@ -66,12 +64,6 @@ Epilogue EpilogueTables::requantising() const noexcept {
           hi_,
           table_.empty() ? nullptr : table_.data(),
           tame_};
-}
-
-Epilogue EpilogueTables::raw() const noexcept {
-  Epilogue out = requantising();
-  out.offset = offset_raw_.data();
-  return out;
 }
 
 }  // namespace slalom::field

@@ -30,17 +30,12 @@ class EpilogueTables {
   // REQUIRES: the layer has a field (validated plan); pad_code is its input's zero point.
   EpilogueTables(const model::Linear& layer, InputForm form, std::uint8_t pad_code);
 
-  // requantising includes bias: for consume_codes, consume_integers and requantise_*.
+  // requantising includes bias: for consume_codes and consume_integers.
   [[nodiscard]] Epilogue requantising() const noexcept;
-  // raw leaves bias out: consume_raw then stores Y exactly.
-  [[nodiscard]] Epilogue raw() const noexcept;
-  // raw_biased: consume_raw then stores Y + bias, ready for requantise_*.
-  [[nodiscard]] Epilogue raw_biased() const noexcept { return requantising(); }
 
  private:
   std::vector<std::uint32_t> threshold_;
   std::vector<std::int32_t> offset_;
-  std::vector<std::int32_t> offset_raw_;
   std::vector<float> multiplier_;
   std::vector<std::uint8_t> table_;
   std::int32_t zero_point_;

@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The field loops over a thin vector type V, written once for all instruction sets: this file takes
-// words from slots (consume_*, requantise_*), vector_loops.h has the rest. Neither is an ordinary
-// header: a kernel file includes them once, inside its target region and unnamed namespace, after
-// its V. V has kWidth lanes of 32 bits in one register W, also seen as kWidth/2 lanes of 64 bits;
-// its functions are named after what they do to one lane. Functions called *_some take the number
-// of lanes in use, 0 < n < kWidth, and touch no memory beyond them; unused lanes read as zero.
+// The kernels that take words from slots (consume_*, requantise_codes), over the registers of
+// vector.h; included after what an instruction set adds to it.
 //
 // Bounds, for kBlock = 16 positions between two reductions:
-//   p24: words < 2^24, c < 2^24: a column sum < 2^52 (what V::weigh takes)
+//   p24: words < 2^24, c < 2^24: a column sum < 2^52 (what weigh takes)
 //   p31: words < 2^31, c < 2^24: a column sum < 2^59
 
 constexpr std::size_t kBlock = 16;
@@ -16,293 +12,245 @@ constexpr std::size_t kAhead = 4096;
 // kMany stands for any number of repetitions; 0, 1 and 2 have loops of their own.
 constexpr int kMany = -1;
 
-enum class Store { kCodes, kIntegers, kRaw };
+// slot loads n words of a slot, each byte once, into a register that the compiler cannot reload.
+template <Field F>
+[[gnu::always_inline]] inline Words slot(const std::byte* at, std::size_t n) noexcept {
+  if constexpr (F == Field::kP31) return opaque(load(at, n));
+  return spread(opaque(load_packed(at, n)));
+}
 
-template <class V>
+inline Floats times(Words y, const float* multiplier) noexcept {
+  return __builtin_convertvector(Ints(y), Floats) * Floats(load(multiplier));
+}
+
+// Rounding makes stored values of type T: codes in uint8, or integers in int32.
+template <class T>
 struct Rounding {
-  using W = typename V::W;
-  W zero_point, lo, hi;  // lo and hi as integers
-  W low, high;           // the clamp of the rounded value, as binary32
+  static constexpr std::size_t kRegisters = 1;  // that one call of store takes
+  static constexpr bool kCodes = sizeof(T) == 1;
+  Words zero_point;
+  Ints lo, hi;
+  Floats low, high;  // the clamp of the rounded value
 
   // Clamping by integers before the rounding gives what clamping after it gives (rounding is
-  // monotone and keeps integers), and spares kCodes the clamp to 2^30.
-  Rounding(const Epilogue& e, Store store) noexcept
-      : zero_point(V::set(static_cast<std::uint32_t>(e.zero_point))),
-        lo(V::set(static_cast<std::uint32_t>(e.lo))),
-        hi(V::set(static_cast<std::uint32_t>(e.hi))),
-        low(V::set_float(store == Store::kCodes ? static_cast<float>(e.lo - e.zero_point)
-                                                : -0x1p30F)),
-        high(V::set_float(store == Store::kCodes ? static_cast<float>(e.hi - e.zero_point)
-                                                 : 0x1p30F)) {}
+  // monotone and keeps integers), and spares codes the clamp to 2^30.
+  explicit Rounding(const Epilogue& e) noexcept
+      : zero_point(set(static_cast<std::uint32_t>(e.zero_point))),
+        lo(Ints{} + e.lo),
+        hi(Ints{} + e.hi),
+        low(Floats{} + (kCodes ? static_cast<float>(e.lo - e.zero_point) : -0x1p30F)),
+        high(Floats{} + (kCodes ? static_cast<float>(e.hi - e.zero_point) : 0x1p30F)) {}
 
-  template <Store kStore>
-  [[nodiscard, gnu::always_inline]] W apply(W y, W multiplier) const noexcept {
-    const W q = V::add(V::round(V::times(y, multiplier), low, high), zero_point);
-    if constexpr (kStore == Store::kCodes) return q;
-    return V::clamp(q, lo, hi);
+  // load and store: n lanes of the register, 0 < n <= kWidth.
+  template <Field F>
+  [[gnu::always_inline]] static void load(const std::byte* at, std::size_t n, Words* v) noexcept {
+    *v = slot<F>(at, n);
+  }
+  [[nodiscard, gnu::always_inline]] Words round(Floats v) const noexcept {
+    const Words q = nearest(min(max(v, low), high)) + zero_point;
+    return kCodes ? q : Words(min(max(Ints(q), lo), hi));
+  }
+  [[gnu::always_inline]] void store(T* at, const Words* q, std::size_t n) const noexcept {
+    if constexpr (kCodes) {
+      store_bytes(at, *q, n);
+    } else {
+      field::store(at, *q, n);
+    }
   }
 };
-
-template <class V, Store kStore, class T>
-void store_lanes(T* dst, typename V::W q, std::size_t n) noexcept {
-  if constexpr (kStore == Store::kCodes) {
-    n == V::kWidth ? V::store_bytes(dst, q) : V::store_bytes_some(dst, q, n);
-  } else {
-    n == V::kWidth ? V::store(dst, q) : V::store_some(dst, q, n);
-  }
-}
 
 // Place is where one block of a tile starts: everything the inner loop touches, in values of its
 // own, since what it stores might otherwise be taken to change them.
-template <class T>
+template <Field F, class T>
 struct Place {
   const std::byte* words;
-  const std::uint32_t* u;
+  const std::uint32_t* u;  // or none
   T* dst;
-  std::size_t row;  // channels of the whole tensor
-};
-
-// take_words loads n words from the slot, each byte once, and does steps 1 and 2 of consume_*:
-// largest keeps the largest word of each lane for the range test.
-template <class V, Field F, bool kUnblind>
-[[gnu::always_inline]] inline typename V::W take_words(const std::byte* words,
-                                                       const std::uint32_t* u, std::size_t n,
-                                                       typename V::W& largest) noexcept {
-  const bool full = n == V::kWidth;
-  typename V::W v = full ? V::template slot<F>(words) : V::template slot_some<F>(words, n);
-  largest = V::max(largest, v);
-  if constexpr (F == Field::kP31) v = V::bits(v, Modulus<F>::kMask);
-  if constexpr (kUnblind) {
-    v = V::sub(v, full ? V::load(u) : V::load_some(u, n));
-    v = V::min(v, V::add(v, V::set(Modulus<F>::kP)));
+  [[gnu::always_inline]] void skip(std::size_t n) noexcept {
+    words += n * word_bytes(F);
+    if (u != nullptr) u += n;
+    dst += n;
   }
-  return v;
-}
+};
 
 // Columns are the sums over the positions of a block, one a channel and repetition, of word times
 // c.
-template <class V, Field F, int K>
+template <Field F, int K>
 struct Columns {
   static constexpr std::size_t kCount = K > 0 ? static_cast<std::size_t>(K) : 1;
-  typename V::W even[kCount];
-  typename V::W odd[kCount];
+  Column low[kCount] = {};
+  Column high[kCount] = {};
 
-  [[gnu::always_inline]] Columns() noexcept {
-    for (std::size_t k = 0; k < kCount; ++k) even[k] = odd[k] = V::zero();
-  }
   // c[k * kBlock] is the challenge of this position.
-  [[gnu::always_inline]] void add(typename V::W v, const std::uint64_t* c) noexcept {
-    const typename V::W low = V::even(v);
-    const typename V::W high = V::odd(v);
+  [[gnu::always_inline]] void add(Words v, const std::uint64_t* c) noexcept {
 #pragma GCC unroll 2
     for (std::size_t k = 0; k < kCount; ++k) {
-      const typename V::W weight = V::set64(c + k * kBlock);
-      even[k] = V::template multiply_add<F>(even[k], low, weight);
-      odd[k] = V::template multiply_add<F>(odd[k], high, weight);
+      const Pairs weight = Pairs{} + c[k * kBlock];
+      low[k] = multiply_add<F>(low[k], even(v), weight);
+      high[k] = multiply_add<F>(high[k], Pairs(v) >> 32, weight);
     }
   }
   [[gnu::always_inline]] void weigh(std::size_t k, const std::uint32_t* a,
-                                    typename V::Sum& sum) const noexcept {
-    const typename V::W weight = V::load(a);
-    V::template weigh<F>(sum, even[k], V::even(weight));
-    V::template weigh<F>(sum, odd[k], V::odd(weight));
+                                    Sum& sum) const noexcept {
+    const Words weight = load(a);
+    field::weigh<F>(sum, low[k], even(weight));
+    field::weigh<F>(sum, high[k], Pairs(weight) >> 32);
+    settle(sum);
   }
 };
 
-// consume_block takes `count` positions of n <= kWidth channels: column sums stay in registers and
-// meet their a once a block, so that no horizontal addition is inside the loop. The epilogue and a
-// point at the block's first channel; ahead is how far to fetch, in bytes.
-template <class V, Field F, int K, bool kUnblind, Store kStore, class T>
-[[gnu::always_inline]] inline void consume_block(
-    Place<T> at, std::size_t count, std::size_t n, std::size_t ahead, const std::uint64_t* c,
-    const OutputChallenge& challenge, std::size_t ch, const Epilogue& epilogue,
-    const Rounding<V>& rounding, typename V::W& largest, typename V::Sum* sums) noexcept {
-  using W = typename V::W;
-  const W threshold = V::load(epilogue.threshold + ch);
-  const W offset = V::load(epilogue.offset + ch);
-  const W multiplier = V::load(epilogue.multiplier + ch);
-  Columns<V, F, K> columns;
-  W kept[K == kMany ? kBlock : 1];
-  for (std::size_t p = 0; p < count; ++p) {
-    __builtin_prefetch(at.words + ahead, 0, 2);
-    const W v = take_words<V, F, kUnblind>(at.words, at.u, n, largest);
-    if constexpr (K > 0) columns.add(v, c + p);
-    if constexpr (K == kMany) kept[p] = v;
-    W y = V::add(V::sub_where_above(v, threshold, V::set(Modulus<F>::kP)), offset);
-    if constexpr (kStore != Store::kRaw) y = rounding.template apply<kStore>(y, multiplier);
-    store_lanes<V, kStore>(at.dst, y, n);
-    at.words += at.row * word_bytes(F);
-    if constexpr (kUnblind) at.u += at.row;
-    at.dst += at.row;
-  }
-  if constexpr (K > 0) {
-    for (std::size_t k = 0; k < Columns<V, F, K>::kCount; ++k) {
-      columns.weigh(k, challenge.a + k * challenge.a_stride + ch, sums[k]);
-    }
-  } else if constexpr (K == kMany) {
-    for (std::size_t k = 0; k < challenge.repetitions; ++k) {
-      Columns<V, F, 1> column;
-      for (std::size_t p = 0; p < count; ++p) column.add(kept[p], c + k * kBlock + p);
-      column.weigh(0, challenge.a + k * challenge.a_stride + ch, sums[k]);
-    }
-  }
-}
-
-// consume_quad is consume_block for four registers' worth of channels, codes only, and multipliers
-// of at most 1/2, so that no product leaves int32: loads fill whole registers, and rounding narrows
-// all four at a time, saturating to 16 bits, then to 8, before the clamp.
-template <class V, Field F, int K, bool kUnblind>
-[[gnu::always_inline]] inline void consume_quad(
-    Place<std::uint8_t> at, std::size_t count, std::size_t ahead, const std::uint64_t* c,
-    const OutputChallenge& challenge, std::size_t ch, const Epilogue& epilogue,
-    const typename V::Narrow& narrow, typename V::W& largest, typename V::Sum* sums) noexcept {
-  using W = typename V::W;
+// consume_block takes `count` positions of n channels, n <= kWidth, or of all lanes of Round's
+// registers: column sums stay in registers and meet their a once a block, so that no horizontal
+// addition is inside the loop. ahead is how far to fetch, in bytes.
+template <Field F, bool kUnblind, int K, class T, class Round>
+[[gnu::always_inline]] inline void consume_block(Place<F, T> at, std::size_t row, std::size_t count,
+                                                 std::size_t n, std::size_t ahead,
+                                                 const std::uint64_t* c,
+                                                 const OutputChallenge& challenge, std::size_t ch,
+                                                 const Epilogue& epilogue, const Round& round,
+                                                 Words& largest, Sum* sums) noexcept {
+  constexpr std::size_t kRegisters = Round::kRegisters;
   const std::uint32_t* const threshold = epilogue.threshold + ch;
   const std::int32_t* const offset = epilogue.offset + ch;
   const float* const multiplier = epilogue.multiplier + ch;
-  Columns<V, F, K> columns[4];
+  Columns<F, K> columns[kRegisters];
+  Words kept[K == kMany ? kBlock : 1];
   for (std::size_t p = 0; p < count; ++p) {
-    for (std::size_t line = 0; line < word_bytes(F); ++line) {
-      __builtin_prefetch(at.words + ahead + line * V::kBytes, 0, 2);
+    for (std::size_t line = 0; line < (kRegisters * word_bytes(F) + 3) / 4; ++line) {
+      __builtin_prefetch(at.words + ahead + line * kBytes, 0, 2);
     }
-    W v[4];
-    V::template slots<F>(at.words, v);
+    Words v[kRegisters];
+    Round::template load<F>(at.words, n, v);
 #pragma GCC unroll 4
-    for (std::size_t i = 0; i < 4; ++i) {
-      largest = V::max(largest, v[i]);
-      if constexpr (F == Field::kP31) v[i] = V::bits(v[i], Modulus<F>::kMask);
+    for (std::size_t i = 0; i < kRegisters; ++i) {
+      const std::size_t lane = i * kWidth;
+      largest = max(largest, v[i]);
+      if constexpr (F == Field::kP31) v[i] &= Modulus<F>::kMask;
       if constexpr (kUnblind) {
-        v[i] = V::sub(v[i], V::load(at.u + i * V::kWidth));
-        v[i] = V::min(v[i], V::add(v[i], V::set(Modulus<F>::kP)));
+        v[i] -= load(at.u + lane, n);
+        v[i] = min(v[i], v[i] + Modulus<F>::kP);
       }
       if constexpr (K > 0) columns[i].add(v[i], c + p);
-      const W y = V::add(
-          V::sub_where_above(v[i], V::load(threshold + i * V::kWidth), V::set(Modulus<F>::kP)),
-          V::load(offset + i * V::kWidth));
-      v[i] = V::round_any(V::times(y, V::load(multiplier + i * V::kWidth)));
+      if constexpr (K == kMany) kept[p] = v[i];
+      const auto above = Ints(v[i]) > Ints(load(threshold + lane));
+      v[i] = (above ? v[i] - Modulus<F>::kP : v[i]) + load(offset + lane);
+      v[i] = round.round(times(v[i], multiplier + lane));
     }
-    narrow.store(at.dst, v);
-    at.words += at.row * word_bytes(F);
-    if constexpr (kUnblind) at.u += at.row;
-    at.dst += at.row;
+    round.store(at.dst, v, n);
+    at.skip(row);
   }
-  if constexpr (K > 0) {
-    for (std::size_t i = 0; i < 4; ++i) {
-      for (std::size_t k = 0; k < Columns<V, F, K>::kCount; ++k) {
-        columns[i].weigh(k, challenge.a + k * challenge.a_stride + ch + i * V::kWidth, sums[k]);
+#pragma GCC unroll 4
+  for (std::size_t i = 0; i < kRegisters; ++i) {
+    const std::uint32_t* const a = challenge.a + ch + i * kWidth;
+    if constexpr (K > 0) {
+#pragma GCC unroll 2
+      for (std::size_t k = 0; k < Columns<F, K>::kCount; ++k) {
+        columns[i].weigh(k, a + k * challenge.a_stride, sums[k]);
+      }
+    } else if constexpr (K == kMany) {
+      for (std::size_t k = 0; k < challenge.repetitions; ++k) {
+        Columns<F, 1> column;
+        for (std::size_t p = 0; p < count; ++p) column.add(kept[p], c + k * kBlock + p);
+        column.weigh(0, a + k * challenge.a_stride, sums[k]);
       }
     }
   }
 }
 
-template <class V, Field F, int K, bool kUnblind, Store kStore, class T>
+inline void apply_table(const std::uint8_t* table, std::uint8_t* codes, std::size_t n) noexcept {
+  std::size_t i = 0;
+  for (; i + kBytes <= n; i += kBytes) store(codes + i, look_up(table, load(codes + i)));
+  if (i == n) return;
+  alignas(kBytes) std::uint8_t tail[kBytes] = {};
+  std::memcpy(tail, codes + i, n - i);
+  store(tail, look_up(table, load(tail)));
+  std::memcpy(codes + i, tail, n - i);
+}
+
+template <Field F, bool kUnblind, int K, class T>
 void consume_tile(const OutputTile& tile, const OutputChallenge& challenge,
                   const Epilogue& epilogue, T* dst, OutputSum& out) noexcept {
-  constexpr std::size_t kSums = K == kMany ? kMaxRepetitions : Columns<V, F, K>::kCount;
+  constexpr bool kNarrow = Narrow::kExists && sizeof(T) == 1 && K != kMany;
+  constexpr std::size_t kSums = K == kMany ? kMaxRepetitions : Columns<F, K>::kCount;
   const std::size_t channels = tile.channels;
   const std::size_t repetitions = challenge.repetitions;
-  const Rounding<V> rounding(epilogue, kStore);
+  const Rounding<T> rounding(epilogue);
   // Whole blocks of positions, so that what is fetched is what a later block reads.
-  const std::size_t block_bytes = kBlock * channels * word_bytes(F);
-  const std::size_t ahead = (kAhead + block_bytes - 1) / block_bytes * block_bytes;
-  typename V::W largest = V::zero();
-  typename V::Sum sums[kSums];
-  for (std::size_t k = 0; k < kSums; ++k) sums[k] = V::no_sum();
+  const std::size_t ahead = base::round_up(kAhead, kBlock * channels * word_bytes(F));
+  Words largest{};
+  Sum sums[kSums] = {};
   alignas(64) std::uint64_t c[kSums * kBlock];  // of the block at work
+  Place<F, T> block{tile.words, tile.u, dst};
   for (std::size_t p0 = 0; p0 < tile.positions; p0 += kBlock) {
-    const std::size_t count = tile.positions - p0 < kBlock ? tile.positions - p0 : kBlock;
+    const std::size_t count = min(kBlock, tile.positions - p0);
     for (std::size_t k = 0; k < repetitions; ++k) {
       const std::uint32_t* const from = challenge.c + k * challenge.c_stride + p0;
       for (std::size_t p = 0; p < count; ++p) c[k * kBlock + p] = from[p];
     }
-    Place<T> at{tile.words + p0 * channels * word_bytes(F),
-                kUnblind ? tile.u + p0 * channels : nullptr, dst + p0 * channels, channels};
+    Place<F, T> at = block;
     std::size_t ch = 0;
-    if constexpr (V::kQuads && kStore == Store::kCodes && K != kMany) {
-      const typename V::Narrow narrow(epilogue);
-      for (; epilogue.tame && ch + 4 * V::kWidth <= channels; ch += 4 * V::kWidth) {
-        consume_quad<V, F, K, kUnblind>(at, count, ahead, c, challenge, ch, epilogue, narrow,
-                                        largest, sums);
-        at.words += 4 * V::kWidth * word_bytes(F);
-        if constexpr (kUnblind) at.u += 4 * V::kWidth;
-        at.dst += 4 * V::kWidth;
-        if (ch % (256 * V::kWidth) == 0) {
-          for (std::size_t k = 0; k < kSums; ++k) V::settle(sums[k]);
-        }
+    if constexpr (kNarrow) {
+      constexpr std::size_t kLanes = Narrow::kRegisters * kWidth;
+      const Narrow narrow(epilogue);
+      for (; epilogue.tame && ch + kLanes <= channels; ch += kLanes) {
+        consume_block<F, kUnblind, K>(at, channels, count, kWidth, ahead, c, challenge, ch,
+                                      epilogue, narrow, largest, sums);
+        at.skip(kLanes);
       }
     }
-    for (; ch + V::kWidth <= channels; ch += V::kWidth) {
-      consume_block<V, F, K, kUnblind, kStore>(at, count, V::kWidth, ahead, c, challenge, ch,
-                                               epilogue, rounding, largest, sums);
-      at.words += V::kWidth * word_bytes(F);
-      if constexpr (kUnblind) at.u += V::kWidth;
-      at.dst += V::kWidth;
-      // Sums take 2^11 weighed columns before they must be settled; a block adds two.
-      if (ch % (256 * V::kWidth) == 0) {
-        for (std::size_t k = 0; k < kSums; ++k) V::settle(sums[k]);
-      }
+    for (; ch + kWidth <= channels; ch += kWidth) {
+      consume_block<F, kUnblind, K>(at, channels, count, kWidth, ahead, c, challenge, ch, epilogue,
+                                    rounding, largest, sums);
+      at.skip(kWidth);
     }
     if (ch < channels) {
-      consume_block<V, F, K, kUnblind, kStore>(at, count, channels - ch, ahead, c, challenge, ch,
-                                               epilogue, rounding, largest, sums);
+      consume_block<F, kUnblind, K>(at, channels, count, channels - ch, ahead, c, challenge, ch,
+                                    epilogue, rounding, largest, sums);
     }
-    for (std::size_t k = 0; k < kSums; ++k) V::settle(sums[k]);
-    if constexpr (kStore == Store::kCodes) {
-      if (epilogue.table != nullptr) {
-        V::apply_table(epilogue.table, dst + p0 * channels, count * channels);
-      }
+    if constexpr (sizeof(T) == 1) {
+      if (epilogue.table != nullptr) apply_table(epilogue.table, block.dst, count * channels);
     }
+    block.skip(count * channels);
   }
   for (std::size_t k = 0; k < repetitions; ++k) {
     std::uint32_t& sum = out.residues.value[k];
-    sum = Modulus<F>::add(sum, V::template finish<F>(sums[k]));
+    sum = Modulus<F>::add(sum, finish<F>(sums[k]));
   }
-  out.bad |= V::any_above(largest, Modulus<F>::kP - 1);
+  out.bad |= any_not_below_p<F>(largest);
 }
 
-template <class V, Field F, bool kUnblind, Store kStore, class T>
-void consume_field(const OutputTile& tile, const OutputChallenge& challenge,
-                   const Epilogue& epilogue, T* dst, OutputSum& sum) noexcept {
+template <Field F, bool kUnblind, class T>
+void consume_checked(const OutputTile& tile, const OutputChallenge& challenge,
+                     const Epilogue& epilogue, T* dst, OutputSum& sum) noexcept {
   switch (challenge.repetitions) {
     case 0:
-      return consume_tile<V, F, 0, kUnblind, kStore>(tile, challenge, epilogue, dst, sum);
+      return consume_tile<F, kUnblind, 0>(tile, challenge, epilogue, dst, sum);
     case 1:
-      return consume_tile<V, F, 1, kUnblind, kStore>(tile, challenge, epilogue, dst, sum);
+      return consume_tile<F, kUnblind, 1>(tile, challenge, epilogue, dst, sum);
     case 2:
-      return consume_tile<V, F, 2, kUnblind, kStore>(tile, challenge, epilogue, dst, sum);
+      return consume_tile<F, kUnblind, 2>(tile, challenge, epilogue, dst, sum);
     default:
-      return consume_tile<V, F, kMany, kUnblind, kStore>(tile, challenge, epilogue, dst, sum);
+      return consume_tile<F, kUnblind, kMany>(tile, challenge, epilogue, dst, sum);
   }
 }
 
-template <class V, Store kStore, class T>
+template <Field F, class T>
 void consume(const OutputTile& tile, const OutputChallenge& challenge, const Epilogue& epilogue,
              T* dst, OutputSum& sum) noexcept {
-  if (tile.field == Field::kP24) {
-    tile.u == nullptr
-        ? consume_field<V, Field::kP24, false, kStore>(tile, challenge, epilogue, dst, sum)
-        : consume_field<V, Field::kP24, true, kStore>(tile, challenge, epilogue, dst, sum);
-  } else {
-    tile.u == nullptr
-        ? consume_field<V, Field::kP31, false, kStore>(tile, challenge, epilogue, dst, sum)
-        : consume_field<V, Field::kP31, true, kStore>(tile, challenge, epilogue, dst, sum);
-  }
+  tile.u == nullptr ? consume_checked<F, false>(tile, challenge, epilogue, dst, sum)
+                    : consume_checked<F, true>(tile, challenge, epilogue, dst, sum);
 }
 
-template <class V, Store kStore, class T>
-void requantise(const std::int32_t* y, std::size_t positions, std::size_t channels,
-                const Epilogue& epilogue, T* dst) noexcept {
-  const Rounding<V> rounding(epilogue, kStore);
+inline void requantise_codes(const std::int32_t* y, std::size_t positions, std::size_t channels,
+                             const Epilogue& epilogue, std::uint8_t* dst) noexcept {
+  const Rounding<std::uint8_t> rounding(epilogue);
   for (std::size_t p = 0; p < positions; ++p) {
-    for (std::size_t ch = 0; ch < channels; ch += V::kWidth) {
-      const std::size_t n = channels - ch < V::kWidth ? channels - ch : V::kWidth;
+    for (std::size_t ch = 0; ch < channels; ch += kWidth) {
+      const std::size_t n = min(channels - ch, kWidth);
       const std::size_t at = p * channels + ch;
-      const typename V::W in = n == V::kWidth ? V::load(y + at) : V::load_some(y + at, n);
-      store_lanes<V, kStore>(
-          dst + at, rounding.template apply<kStore>(in, V::load(epilogue.multiplier + ch)), n);
+      const Words q = rounding.round(times(load(y + at, n), epilogue.multiplier + ch));
+      rounding.store(dst + at, &q, n);
     }
   }
-  if constexpr (kStore == Store::kCodes) {
-    if (epilogue.table != nullptr) V::apply_table(epilogue.table, dst, positions * channels);
-  }
+  if (epilogue.table != nullptr) apply_table(epilogue.table, dst, positions * channels);
 }

@@ -125,23 +125,35 @@ inline std::vector<std::byte> packed(const std::vector<std::uint32_t>& words, Fi
   return out;
 }
 
-// consume_image takes an answer in random tiles, as the runtime would, and returns what came of it.
+// exact_value is what consume_image makes of one Y.
+inline std::int32_t exact_value(std::int32_t y, std::int32_t bias) {
+  return static_cast<std::int32_t>(std::clamp(static_cast<float>(y + bias), -0x1p30F, 0x1p30F));
+}
+
+// consume_image takes an answer in random tiles, as the runtime would, and returns what came of it:
+// values are Y + bias in binary32, by multipliers of 1 and the widest clamp.
 inline OutputSum consume_image(const Kernels& kernels, const model::Linear& layer,
-                               const OutputChallenge& challenge, const Epilogue& epilogue,
+                               const OutputChallenge& challenge, Epilogue epilogue,
                                const Image& image, const std::vector<std::uint32_t>& words,
-                               Dice& dice, std::vector<std::int32_t>& raw) {
+                               Dice& dice, std::vector<std::int32_t>& values) {
   const Field f = *layer.field;
   const std::vector<std::byte> slot = packed(words, f);
   const std::size_t channels = layer.out().c;
   const std::size_t positions = layer.out().positions();
-  raw.resize(positions * channels);
+  values.resize(positions * channels);
+  const std::vector<float> ones(channels + kChannelPad, 1.0F);
+  epilogue.multiplier = ones.data();
+  epilogue.zero_point = 0;
+  epilogue.lo = -(1 << 30);
+  epilogue.hi = 1 << 30;
   OutputSum total;
   for (std::size_t pos = 0; pos < positions;) {
     const std::size_t count = 1 + dice.below(positions - pos);
     OutputTile tile{f, count, channels, slot.data() + pos * channels * word_bytes(f),
                     image.u.empty() ? nullptr : image.u.data() + pos * channels};
     OutputSum part;
-    kernels.consume_raw(tile, challenge.from(pos), epilogue, raw.data() + pos * channels, part);
+    kernels.consume_integers(tile, challenge.from(pos), epilogue, values.data() + pos * channels,
+                             part);
     merge(f, total, part);
     pos += count;
   }

@@ -33,11 +33,12 @@ struct Bench {
 
   bool preprocessed(const ChallengeSet::Layer& check, const Image& image,
                     const std::vector<std::uint32_t>& words, bool check_values) const {
-    std::vector<std::int32_t> raw;
-    const OutputSum out =
-        consume_image(kernels, layer, check.output, tables.raw(), image, words, dice, raw);
-    if (check_values) {
-      EXPECT_EQ(raw, image.y) << linear_test::describe(layer);
+    std::vector<std::int32_t> values;
+    const OutputSum out = consume_image(kernels, layer, check.output, tables.requantising(), image,
+                                        words, dice, values);
+    for (std::size_t i = 0; check_values && i < values.size(); ++i) {
+      EXPECT_EQ(values[i], test::exact_value(image.y[i], layer.bias[i % layer.out().c]))
+          << linear_test::describe(layer);
     }
     const Residues in = check_image(kernels, check.input, image, dice);
     Verdict verdict;
@@ -50,10 +51,10 @@ struct Bench {
     std::vector<OutputSum> outs;
     std::vector<const std::uint8_t*> codes;
     std::uint32_t bad = 0;
-    std::vector<std::int32_t> raw;
+    std::vector<std::int32_t> values;
     for (std::size_t b = 0; b < images.size(); ++b) {
-      outs.push_back(consume_image(kernels, layer, check.output(), tables.raw(), images[b],
-                                   words[b], dice, raw));
+      outs.push_back(consume_image(kernels, layer, check.output(), tables.requantising(), images[b],
+                                   words[b], dice, values));
       codes.push_back(images[b].codes.data());
       bad |= outs.back().bad;
     }

@@ -76,9 +76,7 @@ void output_side(const Kernels& k, Field f, std::size_t repetitions, std::size_t
   field::OutputSum sum;
   k.consume_codes(tile, challenge, e, codes.data(), sum);
   k.consume_integers(tile, challenge, e, integers.data(), sum);
-  k.consume_raw(tile, challenge, e, integers.data(), sum);
   k.requantise_codes(integers.data(), positions, channels, e, codes.data());
-  k.requantise_integers(integers.data(), positions, channels, e, integers.data());
   k.apply_table(entries.data(), codes.data(), n);
   field::OutputSum twice = sum;
   merge(f, twice, sum);
@@ -111,18 +109,13 @@ void algebra(const Kernels& k, Field f, std::size_t n) {
   const std::int8_t* weights[] = {w.data(), w.data() + n, w.data() + 2 * n};
   std::vector<std::uint32_t> out(n);
   k.combine_words(f, c.data(), words, 3, n, out.data());
-  k.combine_codes(f, c.data(), codes, 3, 128, n, out.data());
+  k.combine_codes(f, c.data(), codes, 3, n, out.data());
   k.combine_weights(f, c.data(), weights, 3, n, out.data());
   out[0] = k.dot_words(f, x.data(), out.data(), n);
   out[1] = k.dot_codes(f, q.data(), out.data(), n);
   std::vector<std::byte> packed(4 * n);
   k.pack(f, x.data(), n, packed.data());
   k.unpack(f, packed.data(), n, out.data());
-  std::vector<std::int8_t> limbs(4 * n);
-  k.split_limbs(f, x.data(), n, limbs.data(), n);
-  std::vector<std::int32_t> sums(4 * n);
-  hide(sums);
-  k.recombine(f, sums.data(), n, n, out.data());
 }
 
 // The event that a candidate was rejected is public (pad_stream.h), hence the result may be used.

@@ -40,7 +40,7 @@ struct Expected {
   OutputSum sum;
 };
 
-enum class Kind { kCodes, kIntegers, kRaw };
+enum class Kind { kCodes, kIntegers };
 
 Expected consume_reference(const OutputTile& t, const OutputChallenge& c, const Epilogue& e,
                            Kind kind) {
@@ -66,7 +66,7 @@ Expected consume_reference(const OutputTile& t, const OutputChallenge& c, const 
                       (v > e.threshold[ch] ? static_cast<Wide>(modulus(t.field)) : 0);
     const auto y =
         static_cast<std::int32_t>(static_cast<std::uint32_t>(static_cast<std::uint64_t>(wide)));
-    std::int32_t q = kind == Kind::kRaw ? y : rounded(y, e.multiplier[ch], e);
+    std::int32_t q = rounded(y, e.multiplier[ch], e);
     if (kind == Kind::kCodes && e.table != nullptr) q = e.table[q];
     out.values.push_back(q);
   }
@@ -182,14 +182,8 @@ std::vector<std::int32_t> run(void (*consume)(const OutputTile&, const OutputCha
 }
 
 std::vector<std::int32_t> run(const Kernels& k, Kind kind, const OutputCase& in, OutputSum& sum) {
-  switch (kind) {
-    case Kind::kCodes:
-      return run<std::uint8_t>(k.consume_codes, in, sum);
-    case Kind::kIntegers:
-      return run<std::int32_t>(k.consume_integers, in, sum);
-    default:
-      return run<std::int32_t>(k.consume_raw, in, sum);
-  }
+  return kind == Kind::kCodes ? run<std::uint8_t>(k.consume_codes, in, sum)
+                              : run<std::int32_t>(k.consume_integers, in, sum);
 }
 
 void check_output(const Kernels& kernels, Dice& dice, Field f, Kind kind, std::size_t positions,
@@ -214,14 +208,14 @@ void check_output(const Kernels& kernels, Dice& dice, Field f, Kind kind, std::s
 TEST_P(ConsumeTest, MeansWhatItSays) {
   Dice dice(1);
   for (int round = 0; round < 1500; ++round) {
-    const Kind kind = static_cast<Kind>(dice.below(3));
+    const Kind kind = static_cast<Kind>(dice.below(2));
     check_output(kernels(), dice, kFields[dice.below(2)], kind, 1 + dice.below(40),
                  1 + dice.below(70));
     if (HasFatalFailure()) return;
   }
   // Long rows and many positions: every settling of sums inside.
   for (const Field f : kFields) {
-    check_output(kernels(), dice, f, Kind::kRaw, 1, 20'011);
+    check_output(kernels(), dice, f, Kind::kIntegers, 1, 20'011);
     check_output(kernels(), dice, f, Kind::kCodes, 700, 33);
   }
 }
@@ -230,16 +224,16 @@ TEST_P(ConsumeTest, HoldsTheWorstCase) {
   // Every word, challenge and length at its largest: an accumulator that wrapped would show.
   Dice dice(2);
   for (const Field f : kFields) {
-    OutputCase in(dice, f, 64, 4096, 3, false, false, Kind::kRaw);
+    OutputCase in(dice, f, 64, 4096, 3, false, false, Kind::kIntegers);
     const std::uint32_t top = modulus(f) - 1;
     for (std::size_t i = 0; i < 64 * 4096; ++i) {
       std::memcpy(const_cast<std::byte*>(in.tile.words) + i * word_bytes(f), &top, word_bytes(f));
     }
     std::fill(in.a.begin(), in.a.end(), kChallengeRange - 1);
     std::fill(in.c.begin(), in.c.end(), kChallengeRange - 1);
-    const Expected want = consume_reference(in.tile, in.challenge, in.epilogue, Kind::kRaw);
+    const Expected want = consume_reference(in.tile, in.challenge, in.epilogue, Kind::kIntegers);
     OutputSum sum;
-    EXPECT_EQ(run(kernels(), Kind::kRaw, in, sum), want.values);
+    EXPECT_EQ(run(kernels(), Kind::kIntegers, in, sum), want.values);
     EXPECT_EQ(sum.residues.value, want.sum.residues.value);
     EXPECT_EQ(sum.bad, 0U);
   }
@@ -252,11 +246,11 @@ TEST_P(ConsumeTest, OneBadWordAnywhereIsSeen) {
       const std::size_t n = 3 * channels;
       for (std::size_t at = 0; at < n; ++at) {
         for (const std::uint32_t word : {modulus(f), modulus(f) + 1, modulus(f) - 1}) {
-          OutputCase in(dice, f, 3, channels, 0, false, false, Kind::kRaw);
+          OutputCase in(dice, f, 3, channels, 0, false, false, Kind::kIntegers);
           std::memcpy(const_cast<std::byte*>(in.tile.words) + at * word_bytes(f), &word,
                       word_bytes(f));
           OutputSum sum;
-          run(kernels(), Kind::kRaw, in, sum);
+          run(kernels(), Kind::kIntegers, in, sum);
           ASSERT_EQ(sum.bad != 0, word >= modulus(f));
         }
       }
@@ -269,26 +263,16 @@ TEST_P(ConsumeTest, RequantiseRoundsToEven) {
   for (int round = 0; round < 400; ++round) {
     const std::size_t positions = 1 + dice.below(5);
     const std::size_t channels = 1 + dice.below(70);
-    const Kind kind = dice.coin() ? Kind::kCodes : Kind::kIntegers;
-    const OutputCase in(dice, Field::kP24, positions, channels, 0, false, false, kind);
+    const OutputCase in(dice, Field::kP24, positions, channels, 0, false, false, Kind::kCodes);
     std::vector<std::int32_t> y(positions * channels);
     for (auto& v : y) {
       v = static_cast<std::int32_t>(dice.coin() ? dice.bits() : dice.below(2048) - 1024);
     }
     std::vector<std::uint8_t> codes(y.size());
-    std::vector<std::int32_t> integers(y.size());
-    if (kind == Kind::kCodes) {
-      kernels().requantise_codes(y.data(), positions, channels, in.epilogue, codes.data());
-    } else {
-      kernels().requantise_integers(y.data(), positions, channels, in.epilogue, integers.data());
-    }
+    kernels().requantise_codes(y.data(), positions, channels, in.epilogue, codes.data());
     for (std::size_t i = 0; i < y.size(); ++i) {
       const std::int32_t q = rounded(y[i], in.multiplier[i % channels], in.epilogue);
-      if (kind == Kind::kIntegers) {
-        ASSERT_EQ(integers[i], q);
-      } else {
-        ASSERT_EQ(codes[i], in.epilogue.table != nullptr ? in.epilogue.table[q] : q);
-      }
+      ASSERT_EQ(codes[i], in.epilogue.table != nullptr ? in.epilogue.table[q] : q);
     }
   }
 }

@@ -139,7 +139,6 @@ TEST_P(KernelsTest, CombinationsAreExact) {
     const Field f = kFields[dice.below(2)];
     const std::size_t rows = dice.below(round == 0 ? 40'000 : 40);
     const std::size_t n = dice.below(round == 0 ? 4 : 150);
-    const auto zero = static_cast<std::uint8_t>(dice.bits());
     std::vector<std::uint32_t> c = dice.words(f, rows);
     std::vector<std::vector<std::uint32_t>> words;
     std::vector<std::vector<std::uint8_t>> codes;
@@ -163,13 +162,13 @@ TEST_P(KernelsTest, CombinationsAreExact) {
     for (auto& g : got) g.assign(n + 1, 77);
     kernels().combine_words(f, c.data(), word_rows.data(), rows, n, got[0].data());
     kernels().combine_weights(f, c.data(), weight_rows.data(), rows, n, got[1].data());
-    kernels().combine_codes(f, c.data(), code_rows.data(), rows, zero, n, got[2].data());
+    kernels().combine_codes(f, c.data(), code_rows.data(), rows, n, got[2].data());
     for (std::size_t i = 0; i < n; ++i) {
       Wide want[3] = {0, 0, 0};
       for (std::size_t t = 0; t < rows; ++t) {
         want[0] += static_cast<Wide>(c[t]) * words[t][i];
         want[1] += static_cast<Wide>(c[t]) * weights[t][i];
-        want[2] += static_cast<Wide>(c[t]) * (codes[t][i] - zero);
+        want[2] += static_cast<Wide>(c[t]) * codes[t][i];
       }
       for (std::size_t j = 0; j < 3; ++j)
         ASSERT_EQ(got[j][i], mod(want[j], f)) << j << " rows " << rows;
@@ -222,36 +221,6 @@ TEST_P(KernelsTest, PackAndUnpack) {
     ASSERT_EQ(back[n], 9U);
     back.pop_back();
     ASSERT_EQ(back, words);
-  }
-}
-
-TEST_P(KernelsTest, LimbsSplitAndRecombine) {
-  Dice dice(12);
-  for (int round = 0; round < 200; ++round) {
-    const Field f = kFields[dice.below(2)];
-    const std::size_t n = dice.below(150);
-    const std::size_t stride = n + dice.below(9);
-    const std::vector<std::uint32_t> words = dice.words(f, n);
-    std::vector<std::int8_t> limbs(num_limbs(f) * stride + 1, 99);
-    kernels().split_limbs(f, words.data(), n, limbs.data(), stride);
-    for (std::size_t i = 0; i < n; ++i) {
-      std::int64_t z = 0;
-      for (std::size_t l = num_limbs(f); l-- > 0;) z = z * 256 + limbs[l * stride + i];
-      ASSERT_EQ(z, words[i] <= limb_centre(f) ? words[i] : std::int64_t{words[i]} - modulus(f));
-    }
-    ASSERT_EQ(limbs.back(), 99);
-    std::vector<std::int32_t> sums(num_limbs(f) * stride);
-    for (auto& s : sums) {
-      s = static_cast<std::int32_t>(dice.below(5) == 0 ? (dice.coin() ? INT32_MIN : INT32_MAX)
-                                                       : dice.bits());
-    }
-    std::vector<std::uint32_t> got(n);
-    kernels().recombine(f, sums.data(), stride, n, got.data());
-    for (std::size_t i = 0; i < n; ++i) {
-      Wide z = 0;
-      for (std::size_t l = num_limbs(f); l-- > 0;) z = z * 256 + sums[l * stride + i];
-      ASSERT_EQ(got[i], mod(z, f));
-    }
   }
 }
 
