@@ -173,7 +173,7 @@ void consume_tile(const OutputTile& tile, const OutputChallenge& challenge,
   constexpr bool kNarrow = Narrow::kExists && sizeof(T) == 1 && K != kMany;
   constexpr std::size_t kSums = K == kMany ? kMaxRepetitions : Columns<F, K>::kCount;
   const std::size_t channels = tile.channels;
-  const std::size_t repetitions = challenge.repetitions;
+  const std::size_t repetitions = K == kMany ? challenge.repetitions : static_cast<std::size_t>(K);
   const Rounding<T> rounding(epilogue);
   // Whole blocks of positions, so that what is fetched is what a later block reads.
   const std::size_t ahead = base::round_up(kAhead, kBlock * channels * word_bytes(F));

@@ -87,6 +87,8 @@ class Instruction:
         self.operands = [] if self.target is not None else split_operands(rest)
 
     def width(self):
+        if self.op in ("vmovq", "vmovd"):  # the low part of a register
+            return 8 if self.op == "vmovq" else 4
         for operand in self.operands:
             match = VECTOR.match(operand)
             if match:
