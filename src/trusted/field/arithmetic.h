@@ -50,13 +50,6 @@ struct Modulus {
   }
 };
 
-// with_field calls f.template operator()<F>() for the field's constant; the field itself is public.
-template <class Function>
-constexpr decltype(auto) with_field(Field field, Function&& f) noexcept {
-  if (field == Field::kP24) return f.template operator()<Field::kP24>();
-  return f.template operator()<Field::kP31>();
-}
-
 [[nodiscard]] constexpr std::uint32_t reduce(std::uint64_t x, Field f) noexcept {
   return f == Field::kP24 ? Modulus<Field::kP24>::reduce(x) : Modulus<Field::kP31>::reduce(x);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -54,7 +55,6 @@ struct ChallengeOptions {
 
 // CheckedLayer names a remote layer and how it is asked.
 struct CheckedLayer {
-  std::uint32_t node = 0;  // index in the plan
   const model::Linear* linear = nullptr;
   std::uint8_t pad_code = 0;  // the input's zero point
   InputForm form = InputForm::kCodes;
@@ -66,13 +66,25 @@ struct CheckedLayer {
                                                                std::span<const std::uint32_t> nodes,
                                                                InputForm form);
 
-// What both forms below are made of. draw_challenge draws a, and c unless it has one entry, which
-// is 1 then: a factor without a choice would only add to d. challenge_constant is constant_k of one
-// layer.
-void draw_challenge(Random& random, std::uint32_t range, std::span<std::uint32_t> a,
-                    std::span<std::uint32_t> c) noexcept;
-[[nodiscard]] std::uint32_t challenge_constant(const CheckedLayer& layer,
-                                               const Transpose::Sums& sums) noexcept;
+// LayerChallenge is what both forms below are made of: k challenges of one layer in room that is
+// large enough for it (`sizes` words, in the order of the members).
+struct LayerChallenge {
+  std::size_t repetitions = 0;
+  std::span<std::uint32_t> a;       // [repetition][channels, padded with zeros]
+  std::span<std::uint32_t> c;       // [repetition][positions]
+  std::span<std::uint32_t> folded;  // [repetition][folded_words]: the weights with a
+  std::span<std::uint32_t> middle;  // scratch
+
+  [[nodiscard]] static std::array<std::size_t, 4> sizes(const Transpose& t,
+                                                        std::size_t repetitions) noexcept;
+  // draw draws a, and c unless it has one entry, which is 1 then: a factor without a choice would
+  // only add to d. constant gets constant_k. k multiplications a weight.
+  [[nodiscard]] OutputChallenge draw(const CheckedLayer& layer, const Transpose& t, Random& random,
+                                     std::uint32_t range, Residues& constant) const noexcept;
+  // row computes row iy of s~ of one repetition.
+  void row(const Transpose& t, std::size_t repetition, std::size_t iy,
+           std::span<std::uint32_t> out) const noexcept;
+};
 
 // ChallengeSet is the preprocessed form: challenges and s~ of every remote layer, drawn once, in
 // one SecretArena. Immutable, so any number of threads may use it. Retire it (drop it) after a
@@ -87,9 +99,7 @@ class ChallengeSet {
 
   // Layer is the part of one remote layer, in the order given to create.
   struct Layer {
-    std::uint32_t node = 0;
     Field field = Field::kP24;
-    std::size_t degree = 2;
     OutputChallenge output;  // whole image; output.from(position) for a tile
     CheckVector input;
     const Residues* constant = nullptr;  // in the arena
@@ -101,17 +111,13 @@ class ChallengeSet {
   };
 
   [[nodiscard]] std::span<const Layer> layers() const noexcept { return layers_; }
-  // find returns the layer of a plan node, or null.
-  [[nodiscard]] const Layer* find(std::uint32_t node) const noexcept;
-  [[nodiscard]] std::size_t repetitions() const noexcept { return repetitions_; }
   // bits is soundness_bits(k, largest d of the set): for one try.
   [[nodiscard]] double bits() const noexcept { return bits_; }
-  [[nodiscard]] std::size_t bytes() const noexcept { return arena_.size(); }
-  [[nodiscard]] std::size_t locked_bytes() const noexcept { return arena_.locked_bytes(); }
 
  private:
-  friend class SetBuilder;
   ChallengeSet() = default;
+  [[nodiscard]] Status add(const CheckedLayer& layer, const Transpose& t, const Kernels& kernels,
+                           Random& random, std::uint32_t range);
 
   base::SecretArena arena_;
   std::vector<Layer> layers_;
@@ -144,7 +150,7 @@ class FreshChallenge {
   // and folds the layer's weights with it: k multiplications a weight.
   void draw(std::size_t index, std::size_t batch, Random& random) noexcept;
 
-  [[nodiscard]] OutputChallenge output() const noexcept;
+  [[nodiscard]] OutputChallenge output() const noexcept { return output_; }
 
   // input_rows adds the input side of rows [first, first + count) of the input tensor (h rows of
   // w*c codes). images[b] is the start of image b's codes (element 0 of the tensor). Rows in any
@@ -157,7 +163,6 @@ class FreshChallenge {
   [[nodiscard]] Residues difference(std::span<const OutputSum> outputs,
                                     const Residues& input_sum) const noexcept;
 
-  [[nodiscard]] std::size_t repetitions() const noexcept { return repetitions_; }
   // bits is for the largest d of the layers and one try.
   [[nodiscard]] double bits() const noexcept { return bits_; }
 
@@ -167,19 +172,20 @@ class FreshChallenge {
            std::span<std::uint32_t> out) const noexcept;
 
   base::SecretArena arena_;
-  std::span<std::uint32_t> a_, c_, rho_, folded_, middle_;  // [repetition][stride]
-  std::span<Residues> constant_;                            // one: times the sum of all rho
-  std::vector<Transpose> layers_;
-  std::vector<CheckedLayer> asked_;
+  LayerChallenge challenge_;
+  OutputChallenge output_;
+  std::span<std::uint32_t> rho_;  // [repetition][max_batch_]
+  std::span<Residues> constant_;  // one: times the sum of all rho
+  struct Layer {
+    CheckedLayer asked;
+    Transpose transpose;
+  };
+  std::vector<Layer> layers_;
   const Kernels* kernels_ = nullptr;
   std::size_t current_ = 0;
   std::size_t batch_ = 1;
   std::size_t max_batch_ = 1;
-  std::size_t a_stride_ = 0;
-  std::size_t c_stride_ = 0;
-  std::size_t folded_stride_ = 0;
   std::size_t row_words_ = 0;
-  std::size_t repetitions_ = 0;
   std::uint32_t range_ = kChallengeRange;
   double bits_ = 0;
   bool batched_ = false;

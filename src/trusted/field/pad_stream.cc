@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "field/pad_stream.h"
 
-#include <openssl/core_names.h>
 #include <openssl/evp.h>
-#include <openssl/kdf.h>
+#include <openssl/hmac.h>
 
 #include <algorithm>
 #include <cstring>
@@ -11,45 +10,13 @@
 
 #include "base/assert.h"
 #include "base/bytes.h"
+#include "field/random.h"
 
 namespace slalom::field {
-namespace {
-
-constexpr std::string_view kLabel = "slalom pad stream 1";
-
-struct FreeContext {
-  void operator()(EVP_CIPHER_CTX* c) const noexcept { EVP_CIPHER_CTX_free(c); }
-  void operator()(EVP_KDF* k) const noexcept { EVP_KDF_free(k); }
-  void operator()(EVP_KDF_CTX* c) const noexcept { EVP_KDF_CTX_free(c); }
-};
-
-void put_big_endian(std::uint64_t value, std::byte* at) noexcept {
-  const std::uint64_t swapped = __builtin_bswap64(value);
-  std::memcpy(at, &swapped, sizeof(swapped));
-}
-
-// keystream writes bytes [from, from + out.size()) of keystream `stream`. from: a multiple of 16.
-void keystream(const StreamKey& key, std::uint64_t stream, std::uint64_t from,
-               std::span<std::byte> out) noexcept {
-  std::array<std::byte, 16> counter{};
-  put_big_endian(stream, counter.data());
-  put_big_endian(from / 16, counter.data() + 8);
-  const std::unique_ptr<EVP_CIPHER_CTX, FreeContext> cipher(EVP_CIPHER_CTX_new());
-  std::fill(out.begin(), out.end(), std::byte{0});
-  auto* const memory = reinterpret_cast<unsigned char*>(out.data());
-  int length = 0;
-  SLALOM_ASSERT(
-      cipher != nullptr &&
-      EVP_EncryptInit_ex(cipher.get(), EVP_aes_256_ctr(), nullptr,
-                         reinterpret_cast<const unsigned char*>(key.data()),
-                         reinterpret_cast<const unsigned char*>(counter.data())) == 1 &&
-      EVP_EncryptUpdate(cipher.get(), memory, &length, memory, static_cast<int>(out.size())) == 1);
-}
-
-}  // namespace
 
 void derive_stream_key(const StreamKey& epoch_key, const PadAddress& address,
                        std::span<std::byte, 32> stream_key) noexcept {
+  constexpr std::string_view kLabel = "slalom pad stream 1";
   base::ByteWriter info;
   info.put(std::as_bytes(std::span(kLabel)));
   info.write(static_cast<std::uint8_t>(address.mode));
@@ -57,22 +24,13 @@ void derive_stream_key(const StreamKey& epoch_key, const PadAddress& address,
   info.write(address.epoch);
   info.write(address.inference);
   info.write(address.tensor);
-  int mode = EVP_KDF_HKDF_MODE_EXPAND_ONLY;
-  char digest[] = "SHA256";
-  std::array<OSSL_PARAM, 5> parameters = {
-      OSSL_PARAM_construct_int(OSSL_KDF_PARAM_MODE, &mode),
-      OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, digest, 0),
-      OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY,
-                                        const_cast<std::byte*>(epoch_key.data()), epoch_key.size()),
-      OSSL_PARAM_construct_octet_string(
-          OSSL_KDF_PARAM_INFO, const_cast<std::byte*>(info.bytes().data()), info.bytes().size()),
-      OSSL_PARAM_construct_end()};
-  const std::unique_ptr<EVP_KDF, FreeContext> kdf(EVP_KDF_fetch(nullptr, "HKDF", nullptr));
-  SLALOM_ASSERT(kdf != nullptr);
-  const std::unique_ptr<EVP_KDF_CTX, FreeContext> context(EVP_KDF_CTX_new(kdf.get()));
-  SLALOM_ASSERT(context != nullptr &&
-                EVP_KDF_derive(context.get(), reinterpret_cast<unsigned char*>(stream_key.data()),
-                               stream_key.size(), parameters.data()) == 1);
+  info.write(std::uint8_t{1});  // the number of the only block of output
+  unsigned length = 0;
+  const auto* const done =
+      HMAC(EVP_sha256(), epoch_key.data(), static_cast<int>(epoch_key.size()),
+           reinterpret_cast<const unsigned char*>(info.bytes().data()), info.bytes().size(),
+           reinterpret_cast<unsigned char*>(stream_key.data()), &length);
+  SLALOM_ASSERT(done != nullptr && length == stream_key.size());
 }
 
 PadStream::PadStream(const StreamKey& key, Field f, const Kernels& kernels) noexcept
@@ -82,8 +40,6 @@ PadStream::PadStream(const StreamKey& key, Field f, const Kernels& kernels) noex
     kernels.expand_key(key_.reveal().data(), round_keys_.reveal().data());
   }
 }
-
-PadStream::~PadStream() = default;
 
 void PadStream::fill(std::uint64_t first, std::span<std::uint32_t> out) const noexcept {
   const std::uint32_t p = modulus(field_);

@@ -52,15 +52,10 @@ void derive_stream_key(const StreamKey& epoch_key, const PadAddress& address,
 class PadStream {
  public:
   PadStream(const StreamKey& key, Field f, const Kernels& kernels) noexcept;
-  PadStream(const PadStream&) = delete;
-  PadStream& operator=(const PadStream&) = delete;
-  ~PadStream();
 
   // fill writes words [first, first + out.size()) of the pad, canonical. Cheapest for 1,000 words
   // or more at a time. REQUIRES: first + out.size() < 2^40.
   void fill(std::uint64_t first, std::span<std::uint32_t> out) const noexcept;
-
-  [[nodiscard]] Field field() const noexcept { return field_; }
 
  private:
   [[nodiscard]] bool candidates(std::uint64_t stream, std::uint64_t first,

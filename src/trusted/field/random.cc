@@ -52,10 +52,6 @@ bool kernel_seed(std::span<std::byte> out) noexcept {
   return true;
 }
 
-struct FreeContext {
-  void operator()(EVP_CIPHER_CTX* context) const noexcept { EVP_CIPHER_CTX_free(context); }
-};
-
 class SystemRandom final : public Random {
  public:
   // The key comes first, so that one run of the cipher writes the next key and the next bytes.
@@ -64,12 +60,15 @@ class SystemRandom final : public Random {
     std::array<std::byte, 4064> bytes;
   };
 
-  SystemRandom(base::Secret<State> state, std::unique_ptr<EVP_CIPHER_CTX, FreeContext> cipher)
-      : state_(std::move(state)), cipher_(std::move(cipher)) {}
+  explicit SystemRandom(base::Secret<State> state) : state_(std::move(state)) {}
 
   void fill(std::span<std::byte> out) noexcept override {
     while (!out.empty()) {
-      if (used_ == kBytes) refill();
+      if (used_ == kBytes) {
+        // Each key is used once, so the counter may start from zero each time.
+        keystream(state_.reveal().key, 0, 0, state_.bytes());
+        used_ = 0;
+      }
       const std::size_t n = std::min(out.size(), kBytes - used_);
       std::byte* const from = state_.reveal().bytes.data() + used_;
       std::memcpy(out.data(), from, n);
@@ -82,24 +81,7 @@ class SystemRandom final : public Random {
  private:
   static constexpr std::size_t kBytes = sizeof(State::bytes);
 
-  void refill() noexcept {
-    // Each key is used once, so the counter may start from zero each time.
-    static constexpr std::array<unsigned char, 16> kStart{};
-    State& state = state_.reveal();
-    SLALOM_ASSERT(EVP_EncryptInit_ex(cipher_.get(), EVP_aes_256_ctr(), nullptr,
-                                     reinterpret_cast<const unsigned char*>(state.key.data()),
-                                     kStart.data()) == 1);
-    base::wipe(&state, sizeof(state));
-    auto* const memory = reinterpret_cast<unsigned char*>(&state);
-    int length = 0;
-    SLALOM_ASSERT(EVP_EncryptUpdate(cipher_.get(), memory, &length, memory,
-                                    static_cast<int>(sizeof(state))) == 1 &&
-                  length == static_cast<int>(sizeof(state)));
-    used_ = 0;
-  }
-
   base::Secret<State> state_;
-  std::unique_ptr<EVP_CIPHER_CTX, FreeContext> cipher_;
   std::size_t used_ = kBytes;
 };
 
@@ -116,13 +98,30 @@ Result<std::unique_ptr<Random>> make_system_random(const base::CpuFeatures& cpu)
   }
   auto state = base::Secret<SystemRandom::State>::create();
   if (!state.ok()) return state.error();
-  std::unique_ptr<EVP_CIPHER_CTX, FreeContext> cipher(EVP_CIPHER_CTX_new());
-  if (cipher == nullptr || EVP_Digest(bytes.data(), bytes.size(),
-                                      reinterpret_cast<unsigned char*>(state->reveal().key.data()),
-                                      nullptr, EVP_sha256(), nullptr) != 1) {
+  if (EVP_Digest(bytes.data(), bytes.size(),
+                 reinterpret_cast<unsigned char*>(state->reveal().key.data()), nullptr,
+                 EVP_sha256(), nullptr) != 1) {
     return Error{Errc::kUnavailable, "libcrypto cannot start a random generator"};
   }
-  return std::unique_ptr<Random>(new SystemRandom(std::move(*state), std::move(cipher)));
+  return std::unique_ptr<Random>(new SystemRandom(std::move(*state)));
+}
+
+void keystream(std::span<const std::byte, 32> key, std::uint64_t stream, std::uint64_t from,
+               std::span<std::byte> out) noexcept {
+  const std::array<std::uint64_t, 2> counter = {__builtin_bswap64(stream),
+                                                __builtin_bswap64(from / 16)};
+  EVP_CIPHER_CTX* const cipher = EVP_CIPHER_CTX_new();
+  SLALOM_ASSERT(cipher != nullptr &&
+                EVP_EncryptInit_ex(cipher, EVP_aes_256_ctr(), nullptr,
+                                   reinterpret_cast<const unsigned char*>(key.data()),
+                                   reinterpret_cast<const unsigned char*>(counter.data())) == 1);
+  base::wipe(out.data(), out.size());
+  auto* const memory = reinterpret_cast<unsigned char*>(out.data());
+  int length = 0;
+  SLALOM_ASSERT(EVP_EncryptUpdate(cipher, memory, &length, memory, static_cast<int>(out.size())) ==
+                    1 &&
+                length == static_cast<int>(out.size()));
+  EVP_CIPHER_CTX_free(cipher);
 }
 
 void draw_below(Random& random, std::uint32_t range, std::span<std::uint32_t> out) noexcept {

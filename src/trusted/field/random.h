@@ -35,6 +35,12 @@ class Random {
 // instead.
 [[nodiscard]] Result<std::unique_ptr<Random>> make_system_random(const base::CpuFeatures& cpu);
 
+// keystream writes bytes [from, from + out.size()) of AES-256 in counter mode on blocks `stream`
+// (8 bytes, big-endian) || block number from 0 (8 bytes, big-endian). from: a multiple of 16. The
+// key may lie in out. Ends the process if libcrypto fails.
+void keystream(std::span<const std::byte, 32> key, std::uint64_t stream, std::uint64_t from,
+               std::span<std::byte> out) noexcept;
+
 // draw_below fills out with independent uniform values in [0, range), by rejection on candidates of
 // the fewest bits. 1 <= range <= 2^31. How many candidates were rejected does not depend on the
 // values that were kept.
