@@ -2,7 +2,6 @@
 #include "field/kernels.h"
 
 #include "field/arithmetic.h"
-#include "field/kernels_list.h"
 
 namespace slalom::field {
 

@@ -190,9 +190,15 @@ struct Kernels {
   // candidate words of AES-256-CTR keystream `stream` from word `first` on (pad_stream.h) and
   // returns whether any of them is not below p.
   void (*expand_key)(const std::byte* key, std::byte* round_keys) noexcept;
-  bool (*pad_candidates)(const std::byte* round_keys, Field f, std::uint64_t stream,
+  bool (*pad_candidates)(Field f, const std::byte* round_keys, std::uint64_t stream,
                          std::uint64_t first, std::size_t n, std::uint32_t* out) noexcept;
 };
+
+// The implementations, each in its own file.
+extern const Kernels kPortableKernels;
+extern const Kernels kAvx2Kernels;
+extern const Kernels kAvx512Kernels;
+extern const Kernels kAvx512IfmaKernels;
 
 // all_kernels lists every implementation in this build, fastest first, portable last.
 [[nodiscard]] std::span<const Kernels* const> all_kernels() noexcept;

@@ -7,7 +7,6 @@
 #include "base/target.h"
 #include "field/arithmetic.h"
 #include "field/kernels.h"
-#include "field/kernels_list.h"
 
 SLALOM_TARGET_BEGIN(SLALOM_ISA_AVX2 "," SLALOM_ISA_AES)
 namespace slalom::field {
@@ -101,14 +100,6 @@ struct Narrow {
   void store(std::uint8_t* at, const Words* q, std::size_t n) const noexcept;
 };
 
-#include "field/vector_consume.h"
-//
-#include "field/vector_loops.h"
-//
-#include "field/vector_check.h"
-//
-#include "field/vector_aes.h"
-//
 #include "field/vector_table.h"
 
 bool supported(const base::CpuFeatures& cpu) noexcept { return cpu.avx2 && cpu.aes; }

@@ -7,7 +7,6 @@
 #include "base/target.h"
 #include "field/arithmetic.h"
 #include "field/kernels.h"
-#include "field/kernels_list.h"
 
 SLALOM_TARGET_BEGIN(SLALOM_ISA_AVX512 "," SLALOM_ISA_AES)
 namespace slalom::field {
@@ -53,14 +52,6 @@ inline void stream_packed(std::byte* at, const Words* words) noexcept {
   }
 }
 
-#include "field/vector_consume.h"
-//
-#include "field/vector_loops.h"
-//
-#include "field/vector_check.h"
-//
-#include "field/vector_aes.h"
-//
 #include "field/vector_table.h"
 
 bool supported(const base::CpuFeatures& cpu) noexcept { return cpu.avx512 && cpu.aes; }

@@ -7,7 +7,6 @@
 #include "base/target.h"
 #include "field/arithmetic.h"
 #include "field/kernels.h"
-#include "field/kernels_list.h"
 
 // AVX-512 with 52-bit multiply-add (IFMA), byte permutations (VBMI), dot products (VNNI) and wide
 // AES: Ice Lake, Zen 4 and later.
@@ -121,14 +120,6 @@ inline Blocks shuffle_blocks(Blocks x, Blocks index) noexcept {
   return _mm512_shuffle_epi8(x, index);
 }
 
-#include "field/vector_consume.h"
-//
-#include "field/vector_loops.h"
-//
-#include "field/vector_check.h"
-//
-#include "field/vector_aes.h"
-//
 #include "field/vector_table.h"
 
 bool supported(const base::CpuFeatures& cpu) noexcept {

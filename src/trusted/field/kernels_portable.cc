@@ -4,7 +4,6 @@
 
 #include "field/arithmetic.h"
 #include "field/kernels.h"
-#include "field/kernels_list.h"
 
 // The specification of every field loop: one word at a time, scalar, as the contracts in kernels.h
 // read.
@@ -16,13 +15,15 @@ bool supported(const base::CpuFeatures& /*cpu*/) noexcept { return true; }
 
 // ---- rounding, without a branch on the value ----
 
-// choose returns a where mask is all ones and b where it is zero.
-std::uint32_t choose(std::uint32_t mask, std::uint32_t a, std::uint32_t b) noexcept {
-  return (a & mask) | (b & ~mask);
-}
 // below is all ones if a < b. REQUIRES: |a - b| < 2^63.
 std::uint32_t below(std::int64_t a, std::int64_t b) noexcept {
   return static_cast<std::uint32_t>((a - b) >> 63);
+}
+std::int64_t lesser(std::int64_t a, std::int64_t b) noexcept {
+  return b + ((a - b) & ((a - b) >> 63));
+}
+std::int64_t greater(std::int64_t a, std::int64_t b) noexcept {
+  return a - ((a - b) & ((a - b) >> 63));
 }
 
 // round_even clamps v to [-2^30, 2^30] and rounds it to the nearest integer, ties to even: in
@@ -31,7 +32,7 @@ std::int32_t round_even(float v) noexcept {
   constexpr std::uint32_t kLimit = 0x4e80'0000;  // 2^30
   const auto bits = std::bit_cast<std::uint32_t>(v);
   const std::uint32_t magnitude = bits & 0x7fff'ffff;
-  const std::uint32_t held = choose(below(kLimit, magnitude), kLimit, magnitude);
+  const auto held = static_cast<std::uint32_t>(lesser(kLimit, magnitude));
   const float clamped = std::bit_cast<float>(held | (bits & 0x8000'0000));
   const double shifted = static_cast<double>(clamped) + 0x1.8p52;
   return static_cast<std::int32_t>(std::bit_cast<std::uint64_t>(shifted) & 0xffff'ffff);
@@ -40,12 +41,7 @@ std::int32_t round_even(float v) noexcept {
 std::int32_t requantise(std::int32_t y, float multiplier, const Epilogue& e) noexcept {
   const std::int64_t q =
       std::int64_t{round_even(static_cast<float>(y) * multiplier)} + e.zero_point;
-  auto v = static_cast<std::uint64_t>(q);
-  const std::uint64_t low = 0 - static_cast<std::uint64_t>(below(q, e.lo) & 1);
-  v = (static_cast<std::uint64_t>(std::int64_t{e.lo}) & low) | (v & ~low);
-  const std::uint64_t high = 0 - static_cast<std::uint64_t>(below(e.hi, q) & 1);
-  v = (static_cast<std::uint64_t>(std::int64_t{e.hi}) & high) | (v & ~high);
-  return static_cast<std::int32_t>(static_cast<std::uint32_t>(v));
+  return static_cast<std::int32_t>(lesser(greater(q, e.lo), e.hi));
 }
 
 std::uint8_t look_up(const std::uint8_t* table, std::uint8_t code) noexcept {

@@ -52,7 +52,7 @@ void PadStream::fill(std::uint64_t first, std::span<std::uint32_t> out) const no
 bool PadStream::candidates(std::uint64_t stream, std::uint64_t first,
                            std::span<std::uint32_t> out) const noexcept {
   if (kernels_->pad_candidates != nullptr) {
-    return kernels_->pad_candidates(round_keys_.reveal().data(), field_, stream, first, out.size(),
+    return kernels_->pad_candidates(field_, round_keys_.reveal().data(), stream, first, out.size(),
                                     out.data());
   }
   constexpr std::size_t kWords = 1024;

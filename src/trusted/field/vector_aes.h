@@ -82,8 +82,8 @@ template <Field F>
 }
 
 template <Field F>
-bool pad_field(const std::byte* round_keys, std::uint64_t stream, std::uint64_t first,
-               std::size_t n, std::uint32_t* out) noexcept {
+bool pad_candidates(Field /*f*/, const std::byte* round_keys, std::uint64_t stream,
+                    std::uint64_t first, std::size_t n, std::uint32_t* out) noexcept {
   const PadCipher cipher(round_keys, stream);
   Words largest{};
   std::size_t count = 0;
@@ -103,10 +103,4 @@ bool pad_field(const std::byte* round_keys, std::uint64_t stream, std::uint64_t 
     }
   }
   return any_not_below_p<F>(largest) != 0;
-}
-
-inline bool pad_candidates(const std::byte* round_keys, Field f, std::uint64_t stream,
-                           std::uint64_t first, std::size_t n, std::uint32_t* out) noexcept {
-  return f == Field::kP24 ? pad_field<Field::kP24>(round_keys, stream, first, n, out)
-                          : pad_field<Field::kP31>(round_keys, stream, first, n, out);
 }

@@ -7,9 +7,9 @@
 
 constexpr std::size_t kCheckBlock = 64;
 
-inline std::size_t check_bytes(Field f, std::size_t repetitions, std::size_t elements) noexcept {
-  const std::size_t limbs = f == Field::kP24 ? kLimbs<Field::kP24> : kLimbs<Field::kP31>;
-  return base::round_up(elements, kCheckBlock) * repetitions * limbs * sizeof(Limb);
+template <Field F>
+std::size_t check_bytes(Field /*f*/, std::size_t repetitions, std::size_t elements) noexcept {
+  return base::round_up(elements, kCheckBlock) * repetitions * kLimbs<F> * sizeof(Limb);
 }
 
 template <Field F>

@@ -1,5 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The table of one implementation; included after the other vector headers.
+// The loops and their table; included after vector.h and what an instruction set adds to it.
+
+#include "field/vector_consume.h"
+//
+#include "field/vector_aes.h"
+#include "field/vector_check.h"
+#include "field/vector_loops.h"
 
 inline Field field_of(Field f) noexcept { return f; }
 inline Field field_of(const OutputTile& tile) noexcept { return tile.field; }
@@ -29,7 +35,7 @@ constexpr Kernels kernels_of(std::string_view name,
       .consume_integers = by_field<consume<k24, std::int32_t>, consume<k31, std::int32_t>>,
       .requantise_codes = requantise_codes,
       .apply_table = apply_table,
-      .check_bytes = check_bytes,
+      .check_bytes = by_field<check_bytes<k24>, check_bytes<k31>>,
       .pack_check = by_field<pack_check<k24>, pack_check<k31>>,
       .check_input = by_field<check_input<k24>, check_input<k31>>,
       .send_codes = send_codes,
@@ -43,6 +49,6 @@ constexpr Kernels kernels_of(std::string_view name,
       .pack = by_field<pack<k24>, pack<k31>>,
       .unpack = by_field<unpack<k24>, unpack<k31>>,
       .expand_key = expand_key,
-      .pad_candidates = pad_candidates,
+      .pad_candidates = by_field<pad_candidates<k24>, pad_candidates<k31>>,
   };
 }

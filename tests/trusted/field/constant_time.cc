@@ -126,7 +126,7 @@ void pads(const Kernels& k, Field f) {
   std::vector<std::byte> round_keys(240);
   k.expand_key(key.data(), round_keys.data());
   std::vector<std::uint32_t> out(400);
-  (void)k.pad_candidates(round_keys.data(), f, 0, 77, out.size(), out.data());
+  (void)k.pad_candidates(f, round_keys.data(), 0, 77, out.size(), out.data());
 }
 
 void verdict(Field f) {

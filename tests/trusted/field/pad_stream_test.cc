@@ -114,7 +114,7 @@ TEST(PadStreamTest, AnyPieceIsThePieceOfTheWhole) {
 }
 
 // Candidates of made-up streams: word i is rejected in its first i % 4 streams.
-bool scripted(const std::byte*, Field f, std::uint64_t stream, std::uint64_t first, std::size_t n,
+bool scripted(Field f, const std::byte*, std::uint64_t stream, std::uint64_t first, std::size_t n,
               std::uint32_t* out) noexcept {
   bool rejected = false;
   for (std::size_t i = 0; i < n; ++i) {
