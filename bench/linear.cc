@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Linear layers of whole networks at 224x224 (convolutions and dense layers only), by backend and
-// operation. The integer engines have proved themselves against the portable one before they are
+// operation. The integer engines have proved themselves against plain loops before they are
 // timed. Counters: GMAC/s (multiplications of the network, limbs not counted) and images/s.
 
 #include "linear/engine.h"

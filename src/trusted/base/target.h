@@ -28,7 +28,6 @@
 #endif
 
 // Each string matches one flag of base::CpuFeatures (or the flags it names).
-#define SLALOM_ISA_SSE41 "sse4.1,ssse3"
 #define SLALOM_ISA_AVX2 "avx2"
 #define SLALOM_ISA_AVX512 "avx512f,avx512bw,avx512dq,avx512vl,avx512cd"
 #define SLALOM_ISA_AVX512_VNNI "avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx512vnni"

@@ -3,7 +3,6 @@
 
 #include <memory>
 #include <span>
-#include <string_view>
 
 #include "linear/engine.h"
 #include "model/plan.h"
@@ -13,13 +12,12 @@ namespace slalom::linear {
 // Candidate is one way to compute linear layers. make returns nothing if it cannot serve this layer
 // on this CPU; it need not be exact: that is for choose_engine to find out.
 struct Candidate {
-  Backend backend = Backend::kPortable;
-  std::string_view name;
+  Backend backend = Backend::kOwn;
   std::unique_ptr<Engine> (*make)(const model::Linear& layer,
                                   const EngineOptions& options) = nullptr;
 };
 
-// all_candidates lists what this build has, fastest first, the portable one last.
+// all_candidates lists what this build has, fastest first, our own kernels last.
 [[nodiscard]] std::span<const Candidate> all_candidates() noexcept;
 
 // choose_engine returns the first candidate of the backend asked for that serves the layer and, if

@@ -9,7 +9,6 @@
 #include "linear/core.h"
 #include "linear/kernels.h"
 #include "linear/onednn_core.h"
-#include "linear/portable.h"
 #include "linear/proof.h"
 #include "linear/tiled_engine.h"
 
@@ -18,26 +17,22 @@ namespace {
 
 // make_own serves layers with the first of our own kernels that the CPU supports.
 std::unique_ptr<Engine> make_own(const model::Linear& layer, const EngineOptions& options) {
-  for (const Kernels* kernels : all_kernels()) {
-    if (!kernels->supported(options.cpu)) continue;
-    const TilingTarget target{.threads = options.pool == nullptr ? 1 : options.pool->size(),
-                              .max_batch = options.max_batch,
-                              .whole = layer.stages.size() > 1};
-    std::vector<std::unique_ptr<Core>> cores;
-    for (const model::ConvStage& stage : layer.stages) {
-      cores.push_back(make_kernel_core(stage, *kernels, target));
-    }
-    return make_tiled_engine(layer, options, kernels->name, *kernels, std::move(cores));
+  const Kernels& kernels = choose_kernels(options.cpu);
+  const TilingTarget target{.threads = options.pool == nullptr ? 1 : options.pool->size(),
+                            .max_batch = options.max_batch,
+                            .whole = layer.stages.size() > 1};
+  std::vector<std::unique_ptr<Core>> cores;
+  for (const model::ConvStage& stage : layer.stages) {
+    cores.push_back(make_kernel_core(stage, kernels, target));
   }
-  return nullptr;
+  return make_tiled_engine(layer, options, kernels.name, kernels, std::move(cores));
 }
 
 constexpr std::array kCandidates = {
 #ifdef SLALOM_WITH_ONEDNN
-    Candidate{Backend::kOneDnn, "onednn", make_onednn},
+    Candidate{Backend::kOneDnn, make_onednn},
 #endif
-    Candidate{Backend::kOwn, "own", make_own},
-    Candidate{Backend::kPortable, "portable", make_portable},
+    Candidate{Backend::kOwn, make_own},
 };
 
 }  // namespace
@@ -61,11 +56,7 @@ Result<std::unique_ptr<Engine>> choose_engine(const model::Linear& layer,
     }
     auto engine = candidate.make(layer, options);
     if (engine == nullptr) continue;
-    if (options.prove && candidate.backend != Backend::kPortable &&
-        !proves_exact(layer, options, *engine)) {
-      continue;
-    }
-    return engine;
+    if (!options.prove || proves_exact(layer, options, *engine)) return engine;
   }
   return Error{Errc::kUnavailable, "the chosen backend cannot compute a layer on this processor"};
 }

@@ -15,16 +15,15 @@
 
 // Exact integer linear layers on this CPU. The trusted process runs them for layers it keeps and
 // for the pad factory; the CPU device worker runs the same engine. No result is ever approximate:
-// before an implementation is chosen for a layer it is compared with the portable one on worst-case
+// before an implementation is chosen for a layer it is compared with plain loops on worst-case
 // data.
 
 namespace slalom::linear {
 
 enum class Backend : std::uint8_t {
-  kAuto = 0,      // the fastest that this CPU has and that proves exact for the layer
-  kPortable = 1,  // the specification
-  kOwn = 2,       // own kernels (pmaddwd and wider)
-  kOneDnn = 3,    // VNNI and AMX only; kAuto takes it where there is AMX
+  kAuto = 0,    // the fastest that this CPU has and that proves exact for the layer
+  kOwn = 1,     // own kernels (pmaddwd and wider), on every x86-64
+  kOneDnn = 2,  // VNNI and AMX only; kAuto takes it where there is AMX
 };
 
 // kMaxTerms is the longest sum that an engine takes: K words of 31 bits times 8-bit weights stay
@@ -39,7 +38,7 @@ struct EngineOptions {
   // computes in the caller's thread. The pool must outlive the engine.
   base::ThreadPool* pool = nullptr;
   std::size_t max_batch = 1;  // images in one call
-  bool prove = true;          // compare with the portable implementation at creation
+  bool prove = true;          // compare with plain loops at creation
 };
 
 // Engine is one Linear prepared for this CPU (weights packed, scratch reserved at creation; no call
@@ -67,7 +66,7 @@ class Engine {
   virtual void run_requant(std::span<const std::uint8_t> codes, std::uint8_t pad_code,
                            std::size_t batch, std::span<std::uint8_t> out) = 0;
 
-  // backend_name is for reports: "portable", "avx2", "onednn", ...
+  // backend_name is for reports: "sse2", "avx2", "onednn", ...
   [[nodiscard]] virtual std::string_view backend_name() const noexcept = 0;
 
  protected:
@@ -75,9 +74,8 @@ class Engine {
 };
 
 // make_engine prepares a layer of a validated plan, which must outlive the engine. kInvalidArgument
-// if a sum has more than kMaxTerms terms; kUnavailable if the backend asked for cannot compute the
-// layer exactly on this CPU (never with kAuto and kPortable: the portable implementation always
-// works).
+// if a sum has more than kMaxTerms terms; kUnavailable if no backend that was asked for computes
+// the layer exactly on this CPU (our own kernels do on every one, unless their build is broken).
 [[nodiscard]] Result<std::unique_ptr<Engine>> make_engine(const model::Linear& layer,
                                                           const EngineOptions& options);
 

@@ -3,7 +3,6 @@
 
 #include "base/checked.h"
 #include "linear/core.h"
-#include "linear/gemm_plan.h"
 
 namespace slalom::linear {
 namespace {
@@ -11,75 +10,141 @@ namespace {
 using model::Conv;
 using model::ConvStage;
 
-bool direct_depthwise(const Conv& c) noexcept { return c.depthwise() && c.out.c == c.in.c; }
+// 132,104 terms of 127 * 128 fit an int32 (DESIGN section 3); parts end on a step's boundary.
+constexpr std::size_t kPartTerms = 131'072;
+// Weights of one segment (64 columns of 4 bytes a step): 64 KiB of the second-level cache.
+constexpr std::size_t kSegmentSteps = 256;
 
+// GemmCore turns a convolution over a tile into the segments of one matrix product for each group.
+// Weights are packed as [group][block of columns][step][column of the block][element of the step].
+// A group's columns are padded to whole vectors; what they write beyond its channels the next group
+// overwrites.
 class GemmCore final : public Core {
  public:
   GemmCore(const ConvStage& stage, const Kernels& kernels, const Tiling& tiling)
-      : Core(tiling),
+      : Core(tiling,
+             (tiling.conv.groups - 1) * tiling.conv.group_out() +
+                 base::round_up(tiling.conv.group_out(), kernels.lanes),
+             true),
         kernels_(kernels),
-        plan_(tiling, kernels.lanes, kernels.columns),
-        packed_(plan_.pack(stage.weights.data())) {
-    const std::size_t channels = tiling_.conv.out.c;
-    corrections_.assign(plan_.parts() * channels, 0);
-    if (tiling_.format != Format::kBytes) return;
-    for (std::size_t i = 0; i < corrections_.size(); ++i) {
-      const std::int64_t sum =
-          plan_.sum_of_weights(stage.weights.data(), i % channels, i / channels);
-      corrections_[i] = static_cast<std::int32_t>(-128 * sum);
-    }
+        per_step_(4 / tiling.element_bytes()),
+        group_columns_(base::round_up(tiling.conv.group_out(), kernels.lanes)) {
+    cut_into_segments();
+    pack(stage.weights.data());
   }
 
-  [[nodiscard]] ChunkShape chunk(std::size_t index) const noexcept override {
+  [[nodiscard]] bool reads_only_rows(std::size_t) const noexcept override { return tight_; }
+
+  void run(const TileJob& job) noexcept override {
     const Conv& c = tiling_.conv;
-    const std::size_t columns = plan_.group_columns() * c.groups / tiling_.chunks;
-    ChunkShape shape{.first = index * columns,
-                     .groups = c.groups,
-                     .group_stride = plan_.group_columns(),
-                     .stride = columns};
-    shape.group_channels = c.groups == 1 ? std::min(columns, c.out.c - shape.first) : c.group_out();
-    shape.channels = shape.groups * shape.group_channels;
-    return shape;
-  }
-  [[nodiscard]] std::size_t parts() const noexcept override { return plan_.parts(); }
-  [[nodiscard]] bool reads_only_rows(std::size_t) const noexcept override { return plan_.tight(); }
-
-  void run(const TileJob& job, std::size_t part, std::byte*) noexcept override {
-    multiply(job, part == 0 ? 0 : plan_.part_end(part - 1), plan_.part_end(part));
-  }
-  void run_all(const TileJob& job, std::byte*) noexcept override {
-    multiply(job, 0, plan_.segments().size());
-  }
-
- private:
-  void multiply(const TileJob& job, std::size_t first, std::size_t last) noexcept {
+    const bool all = job.part == kAllParts;
+    const std::size_t first = all ? 0 : parts_[job.part];
+    const std::size_t last = all ? segments_.size() : parts_[job.part + 1];
     const ChunkShape shape = chunk(job.chunk);
-    for (std::size_t g = 0; g < shape.groups; ++g) {
-      const std::size_t column = shape.first + g * shape.group_stride;
-      auto t = plan_.tile(job.src, job.rows, g);
-      t.segments = t.segments.subspan(first, last - first);
-      t.first_step = plan_.first_step(first);
-      t.weights = packed_.data() + column * plan_.column_weights();
-      t.columns = shape.stride / shape.groups;
-      t.init = job.init + g * shape.group_stride;
-      t.dst = job.sums + g * shape.group_stride;
-      t.dst_stride = shape.stride;
+    GemmTile t{.positions = job.rows * c.out.w,
+               .width = c.out.w,
+               .row_bytes = tiling_.row_step(),
+               .column_bytes = c.window.stride_w * tiling_.column_bytes(),
+               .segments = std::span(segments_).subspan(first, last - first),
+               .vector_weights = kernels_.lanes * column_weights(),
+               .columns = c.groups == 1 ? shape.stride : group_columns_,
+               .dst_stride = shape.stride};
+    for (std::size_t g = 0; g < c.groups; ++g) {
+      t.src = job.src + g * c.group_in() * tiling_.element_bytes();
+      t.weights = packed_.data() + (shape.first + g * group_columns_) * column_weights();
+      t.init = job.init + g * c.group_out();
+      t.dst = job.sums + g * c.group_out();
       kernels_.gemm(t);
     }
   }
 
+ private:
+  // column_weights is what one column takes of the packed weights; a block begins at its first
+  // column's share.
+  [[nodiscard]] std::size_t column_weights() const noexcept { return steps_ * per_step_; }
+
+  void cut_into_segments() {
+    const Conv& c = tiling_.conv;
+    const model::Window& w = c.window;
+    const bool joined = w.dilation_w == 1 && c.groups == 1;  // a kernel row is one run
+    const std::size_t columns = joined ? 1 : w.kernel_w;
+    const std::size_t terms = joined ? w.kernel_w * c.group_in() : c.group_in();
+    for (std::size_t run = 0; run < w.kernel_h * columns; ++run) {
+      add_run(run / columns * w.dilation_h * tiling_.row_bytes() +
+                  run % columns * w.dilation_w * tiling_.column_bytes(),
+              run * terms, terms);
+    }
+    parts_.push_back(segments_.size());
+  }
+
+  // add_run adds what lies side by side in the input and in a channel's weights.
+  void add_run(std::size_t offset, std::size_t weight, std::size_t terms) {
+    while (terms != 0) {
+      if (part_terms_ == kPartTerms) {
+        parts_.push_back(segments_.size());
+        part_terms_ = 0;
+      }
+      const std::size_t n = std::min({terms, kPartTerms - part_terms_, kSegmentSteps * per_step_});
+      const std::size_t steps = base::div_up(n, per_step_);
+      segments_.push_back({static_cast<std::uint32_t>(offset), static_cast<std::uint32_t>(steps),
+                           steps_, weight, n});
+      steps_ += steps;
+      part_terms_ += steps * per_step_;
+      tight_ = tight_ && n % per_step_ == 0;
+      offset += n * tiling_.element_bytes();
+      weight += n;
+      terms -= n;
+    }
+  }
+
+  void pack(const std::int8_t* weights) {
+    const Conv& c = tiling_.conv;
+    packed_.assign(c.groups * group_columns_ * column_weights(), 0);
+    corrections_.assign(parts_.size() - 1, std::vector<std::int32_t>(columns_, 0));
+    for (std::size_t o = 0; o < c.out.c; ++o) {
+      const std::size_t column = o % c.group_out();
+      const std::size_t block = column / kernels_.columns * kernels_.columns;
+      const std::size_t step = std::min(kernels_.columns, group_columns_ - block) * per_step_;
+      std::int8_t* to = packed_.data() +
+                        (o / c.group_out() * group_columns_ + block) * column_weights() +
+                        (column - block) * per_step_;
+      std::size_t part = 0;
+      for (std::size_t s = 0; s < segments_.size(); ++s) {
+        const Segment& segment = segments_[s];
+        const std::int8_t* from = weights + o * c.terms() + segment.weight;
+        std::int8_t* at = to + segment.first_step * step;
+        if (s == parts_[part + 1]) ++part;
+        for (std::size_t i = 0; i < segment.terms; ++i) {
+          at[i / per_step_ * step + i % per_step_] = from[i];
+          if (tiling_.format == Format::kBytes) corrections_[part][o] -= 128 * from[i];
+        }
+      }
+    }
+  }
+
   const Kernels& kernels_;
-  GemmPlan plan_;
+  std::size_t per_step_;  // elements in 4 bytes of the tile
+  std::size_t group_columns_;
+  std::vector<Segment> segments_;
+  std::vector<std::size_t> parts_ = {0};  // their first segments, and the end
+  std::size_t part_terms_ = 0;
+  std::size_t steps_ = 0;
+  bool tight_ = true;  // no step reads beyond its run
   std::vector<std::int8_t> packed_;
 };
 
 class DepthwiseCore final : public Core {
  public:
   DepthwiseCore(const ConvStage& stage, const Kernels& kernels, const Tiling& tiling)
-      : Core(tiling), kernels_(kernels) {
+      : Core(tiling, tiling.channels, true), kernels_(kernels) {
     const Conv& c = tiling_.conv;
-    corrections_.assign(c.out.c, 0);
-    taps_ = tiling_.tap_offsets();
+    const model::Window& w = c.window;
+    corrections_.assign(1, std::vector<std::int32_t>(columns_, 0));
+    for (std::size_t tap = 0; tap < c.taps(); ++tap) {
+      taps_.push_back(
+          static_cast<std::uint32_t>(tap / w.kernel_w * w.dilation_h * tiling_.row_bytes() +
+                                     tap % w.kernel_w * w.dilation_w * tiling_.column_bytes()));
+    }
     if (taps_.size() % 2 != 0) taps_.push_back(taps_.back());  // with weight zero
     packed_.assign(taps_.size() * tiling_.channels, 0);
     for (std::size_t tap = 0; tap < c.taps(); ++tap) {
@@ -92,26 +157,21 @@ class DepthwiseCore final : public Core {
     }
   }
 
-  [[nodiscard]] ChunkShape chunk(std::size_t) const noexcept override {
-    const std::size_t n = tiling_.conv.out.c;
-    return {.channels = n, .group_channels = n, .group_stride = n, .stride = tiling_.channels};
-  }
   [[nodiscard]] bool reads_only_rows(std::size_t) const noexcept override { return false; }
 
-  void run(const TileJob& job, std::size_t, std::byte*) noexcept override {
+  void run(const TileJob& job) noexcept override {
     const Conv& c = tiling_.conv;
-    kernels_.depthwise(
-        {.src = job.src,
-         .positions = job.rows * c.out.w,
-         .width = c.out.w,
-         .row_bytes = (tiling_.images_as_rows ? 1 : c.window.stride_h) * tiling_.row_bytes(),
-         .column_bytes = c.window.stride_w * tiling_.column_bytes(),
-         .taps = taps_,
-         .weights = packed_.data(),
-         .channels = tiling_.channels,
-         .init = job.init,
-         .dst = job.sums,
-         .dst_stride = tiling_.channels});
+    kernels_.depthwise({.src = job.src,
+                        .positions = job.rows * c.out.w,
+                        .width = c.out.w,
+                        .row_bytes = tiling_.row_step(),
+                        .column_bytes = c.window.stride_w * tiling_.column_bytes(),
+                        .taps = taps_,
+                        .weights = packed_.data(),
+                        .channels = tiling_.channels,
+                        .init = job.init,
+                        .dst = job.sums,
+                        .dst_stride = tiling_.channels});
   }
 
  private:
@@ -125,11 +185,10 @@ class DepthwiseCore final : public Core {
 std::unique_ptr<Core> make_kernel_core(const ConvStage& stage, const Kernels& kernels,
                                        const TilingTarget& target) {
   TilingTarget own = target;
-  if (direct_depthwise(stage.conv)) {
+  if (stage.conv.depthwise() && stage.conv.out.c == stage.conv.in.c) {
     own.format = Format::kWords;
     own.channel_step = own.column_step = own.chunk_step = kernels.depthwise_step;
-    Tiling tiling = make_tiling(stage.conv, own);
-    return std::make_unique<DepthwiseCore>(stage, kernels, tiling);
+    return std::make_unique<DepthwiseCore>(stage, kernels, make_tiling(stage.conv, own));
   }
   own.format = kernels.format;
   own.channel_step = 1;

@@ -16,15 +16,14 @@ struct VectorOf {
   using Type __attribute__((vector_size(Bytes))) = std::int32_t;
 };
 
-// SSE4.1 and AVX2, 16 registers: (v)pmaddwd.
-SLALOM_TARGET_BEGIN(SLALOM_ISA_SSE41)
-namespace sse41 {
+// SSE2, which every x86-64 has, and AVX2; 16 registers: (v)pmaddwd.
+namespace sse2 {
 using Vec = VectorOf<16>::Type;
 constexpr int kVectors = 2;
 constexpr Format kFormat = Format::kWords;
 inline Vec load_weights(const std::int8_t* p) noexcept {
-  return reinterpret_cast<Vec>(
-      _mm_cvtepi8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+  const __m128i w = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+  return reinterpret_cast<Vec>(_mm_srai_epi16(_mm_unpacklo_epi8(w, w), 8));
 }
 inline Vec dot_words(Vec sum, Vec a, Vec w) noexcept {
   return sum + reinterpret_cast<Vec>(
@@ -32,8 +31,7 @@ inline Vec dot_words(Vec sum, Vec a, Vec w) noexcept {
 }
 inline Vec dot(Vec sum, Vec a, Vec w) noexcept { return dot_words(sum, a, w); }
 #include "linear/kernels.inc"
-}  // namespace sse41
-SLALOM_TARGET_END
+}  // namespace sse2
 
 SLALOM_TARGET_BEGIN(SLALOM_ISA_AVX2)
 namespace avx2 {
@@ -93,21 +91,17 @@ inline Vec dot(Vec sum, Vec a, Vec w) noexcept {
 }  // namespace vnni
 SLALOM_TARGET_END
 
-bool has_sse41(const base::CpuFeatures& cpu) noexcept { return cpu.sse41 && cpu.ssse3; }
-bool has_avx2(const base::CpuFeatures& cpu) noexcept { return cpu.avx2; }
-bool has_avx512(const base::CpuFeatures& cpu) noexcept { return cpu.avx512; }
-bool has_vnni(const base::CpuFeatures& cpu) noexcept { return cpu.avx512_vnni; }
-
-constexpr Kernels kVnni = vnni::kernels_of("vnni", has_vnni);
-constexpr Kernels kAvx512 = avx512::kernels_of("avx512", has_avx512);
-constexpr Kernels kAvx2 = avx2::kernels_of("avx2", has_avx2);
-constexpr Kernels kSse41 = sse41::kernels_of("sse41", has_sse41);
+constexpr Kernels kVnni = vnni::kernels_of("vnni");
+constexpr Kernels kAvx512 = avx512::kernels_of("avx512");
+constexpr Kernels kAvx2 = avx2::kernels_of("avx2");
+constexpr Kernels kSse2 = sse2::kernels_of("sse2");
 
 }  // namespace
 
-std::span<const Kernels* const> all_kernels() noexcept {
-  static constexpr const Kernels* kAll[] = {&kVnni, &kAvx512, &kAvx2, &kSse41};
-  return kAll;
+const Kernels& choose_kernels(const base::CpuFeatures& cpu) noexcept {
+  if (cpu.avx512_vnni) return kVnni;
+  if (cpu.avx512) return kAvx512;
+  return cpu.avx2 ? kAvx2 : kSse2;
 }
 
 }  // namespace slalom::linear

@@ -36,6 +36,9 @@ inline constexpr std::size_t kMaxLimbs = 4;
 struct Segment {
   std::uint32_t offset = 0;  // bytes from a position's first element
   std::uint32_t steps = 0;
+  std::size_t first_step = 0;  // in the packed weights
+  std::size_t weight = 0;      // of the run, in one output channel's weights
+  std::size_t terms = 0;
 };
 
 // GemmTile is one implicit matrix product: for each position p and column n < columns
@@ -52,7 +55,6 @@ struct GemmTile {
   std::size_t row_bytes = 0;
   std::size_t column_bytes = 0;
   std::span<const Segment> segments;
-  std::size_t first_step = 0;  // of the segments, in the packed weights
   const std::int8_t* weights = nullptr;
   std::size_t vector_weights = 0;
   std::size_t columns = 0;             // a multiple of lanes
@@ -105,7 +107,6 @@ struct LimbSums {
 
 struct Kernels {
   std::string_view name;
-  bool (*supported)(const base::CpuFeatures& cpu) noexcept;
   Format format = Format::kWords;  // that gemm reads
   std::size_t lanes = 0;           // columns are padded to a multiple of this
   std::size_t columns = 0;         // of a full block of columns
@@ -134,8 +135,8 @@ struct Kernels {
                    std::int32_t* y) noexcept;
 };
 
-// all_kernels lists every implementation in this build, fastest first. None may be supported: then
-// only the portable engine (portable.h) can serve.
-[[nodiscard]] std::span<const Kernels* const> all_kernels() noexcept;
+// choose_kernels returns the fastest that the processor supports; every x86-64 supports the
+// slowest.
+[[nodiscard]] const Kernels& choose_kernels(const base::CpuFeatures& cpu) noexcept;
 
 }  // namespace slalom::linear

@@ -84,20 +84,14 @@ struct Multiplier {
 
 class OneDnnCore final : public Core {
  public:
-  OneDnnCore(const Tiling& tiling, const Kernels& kernels) : Core(tiling), kernels_(kernels) {}
+  OneDnnCore(const Tiling& tiling, const Kernels& kernels)
+      : Core(tiling, base::round_up(tiling.conv.out.c, kColumnStep), false), kernels_(kernels) {}
 
   // prepare makes a primitive for each number of rows that tiles will have, or returns false if
   // oneDNN has none that is fast.
   [[nodiscard]] bool prepare(const ConvStage& stage, std::span<const std::size_t> row_counts,
                              std::size_t workers);
 
-  [[nodiscard]] ChunkShape chunk(std::size_t index) const noexcept override {
-    const std::size_t all = tiling_.conv.out.c;
-    const std::size_t columns = base::round_up(all, kColumnStep) / tiling_.chunks;
-    const std::size_t first = tiling_.chunks == 1 ? 0 : index * columns;
-    const std::size_t n = tiling_.chunks == 1 ? all : std::min(columns, all - first);
-    return {.first = first, .channels = n, .group_channels = n, .group_stride = n, .stride = n};
-  }
   [[nodiscard]] bool reads_only_rows(std::size_t rows) const noexcept override {
     return multiplier(rows, 0).rows == rows;
   }
@@ -106,7 +100,7 @@ class OneDnnCore final : public Core {
   }
   [[nodiscard]] std::size_t scratch_bytes() const noexcept override { return scratch_bytes_; }
 
-  void run(const TileJob& job, std::size_t, std::byte* scratch) noexcept override {
+  void run(const TileJob& job) noexcept override {
     const Multiplier& m = multiplier(job.rows, job.chunk);
     const Multiplier::OfWorker& memory = m.workers[job.worker];
     dnnl_memory_set_data_handle(memory.src.get(), const_cast<std::byte*>(job.src));
@@ -115,7 +109,7 @@ class OneDnnCore final : public Core {
                                             {DNNL_ARG_WEIGHTS, m.weights.get()},
                                             {DNNL_ARG_DST, memory.dst.get()},
                                             {DNNL_ARG_SCRATCHPAD, memory.scratch.get()}}};
-    if (m.scratch_bytes != 0) dnnl_memory_set_data_handle(memory.scratch.get(), scratch);
+    if (m.scratch_bytes != 0) dnnl_memory_set_data_handle(memory.scratch.get(), job.scratch);
     const OneThread one;
     const dnnl_status_t status = dnnl_primitive_execute(
         m.primitive.get(), streams_[job.worker].get(), m.scratch_bytes != 0 ? 4 : 3, args.data());
@@ -291,11 +285,9 @@ bool OneDnnCore::prepare(const ConvStage& stage, std::span<const std::size_t> ro
       if (!add_multiplier(stage, rows, chunk, workers)) return false;
     }
   }
-  const Conv& c = tiling_.conv;
-  corrections_.assign(c.out.c, 0);
-  for (std::size_t o = 0; o < c.out.c; ++o) {
-    const std::int8_t* w = stage.weights.data() + o * c.terms();
-    for (std::size_t i = 0; i < c.terms(); ++i) corrections_[o] -= 128 * w[i];
+  corrections_.assign(1, std::vector<std::int32_t>(columns_, 0));
+  for (std::size_t i = 0; i < stage.weights.size(); ++i) {
+    corrections_[0][i / tiling_.conv.terms()] -= 128 * stage.weights[i];
   }
   return true;
 }
@@ -314,19 +306,11 @@ std::vector<std::size_t> row_counts(const Tiling& t) {
   return counts;
 }
 
-const Kernels* vnni_kernels(const base::CpuFeatures& cpu) {
-  if (!cpu.avx512_vnni) return nullptr;
-  for (const Kernels* kernels : all_kernels()) {
-    if (kernels->supported(cpu) && kernels->format == Format::kBytes) return kernels;
-  }
-  return nullptr;
-}
-
 }  // namespace
 
 std::unique_ptr<Engine> make_onednn(const model::Linear& layer, const EngineOptions& options) {
-  const Kernels* kernels = vnni_kernels(options.cpu);
-  if (kernels == nullptr) return nullptr;
+  if (!options.cpu.avx512_vnni) return nullptr;
+  const Kernels& kernels = choose_kernels(options.cpu);
   const std::size_t workers = options.pool == nullptr ? 1 : options.pool->size();
   TilingTarget target{.format = Format::kBytes,
                       .column_step = kColumnStep,
@@ -340,7 +324,7 @@ std::unique_ptr<Engine> make_onednn(const model::Linear& layer, const EngineOpti
   for (const ConvStage& stage : layer.stages) {
     const Conv& c = stage.conv;
     if (c.depthwise()) {
-      cores.push_back(make_kernel_core(stage, *kernels, target));
+      cores.push_back(make_kernel_core(stage, kernels, target));
       counts = row_counts(cores.back()->tiling());
       for (std::size_t& n : counts) n *= cores.back()->tiling().conv.out.w;
       continue;
@@ -350,14 +334,14 @@ std::unique_ptr<Engine> make_onednn(const model::Linear& layer, const EngineOpti
     // The second stage of a pair meets the positions of the first one's tiles.
     if (cores.empty()) counts = row_counts(tiling);
     if (!cores.empty()) tiling.images_as_rows = false;
-    auto core = std::make_unique<OneDnnCore>(tiling, *kernels);
+    auto core = std::make_unique<OneDnnCore>(tiling, kernels);
     if (!core->prepare(stage, counts, workers)) return nullptr;
     cores.push_back(std::move(core));
     used = true;
     // A depthwise stage of one channel comes this way too.
     for (std::size_t& n : counts) n *= c.out.w;
   }
-  return make_tiled_engine(layer, options, used ? "onednn" : kernels->name, *kernels,
+  return make_tiled_engine(layer, options, used ? "onednn" : kernels.name, kernels,
                            std::move(cores));
 }
 

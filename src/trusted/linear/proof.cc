@@ -5,7 +5,8 @@
 #include <array>
 #include <vector>
 
-#include "linear/portable.h"
+#include "field/kernels.h"
+#include "linear/tiled_engine.h"
 
 namespace slalom::linear {
 namespace {
@@ -41,48 +42,39 @@ struct Sample {
   Drive drive = Drive::kNone;
 };
 
-// patch_layer is the layer cut down to one output position: its input is the window, padding
-// included.
-Linear patch_layer(const Linear& layer) {
-  Linear patch = layer;
-  for (model::ConvStage& stage : patch.stages) {
-    Conv& c = stage.conv;
-    model::Window& w = c.window;
-    c.in.h = (w.kernel_h - 1) * w.dilation_h + 1;
-    c.in.w = (w.kernel_w - 1) * w.dilation_w + 1;
-    c.out.h = c.out.w = 1;
-    w.pad_top = w.pad_left = w.pad_bottom = w.pad_right = 0;
-    w.stride_h = w.stride_w = 1;
-  }
-  return patch;
-}
-
-// for_each_position calls body(index into the image or kOutside, index into the patch) for each
-// place in the sample's window, dilation gaps included.
+// tap_position is where in the image a tap of output position (y, x) reads, or kOutside.
 constexpr std::size_t kOutside = ~std::size_t{0};
-template <class Body>
-void for_each_position(const Conv& c, const Sample& s, Body body) {
+std::size_t tap_position(const Conv& c, std::size_t y, std::size_t x, std::size_t tap) {
   const model::Window& w = c.window;
-  const std::size_t h = std::size_t{w.kernel_h - 1} * w.dilation_h + 1;
-  const std::size_t width = std::size_t{w.kernel_w - 1} * w.dilation_w + 1;
-  for (std::size_t i = 0; i < h * width; ++i) {
-    const std::size_t y = s.y * w.stride_h + i / width - w.pad_top;  // wraps above the image
-    const std::size_t x = s.x * w.stride_w + i % width - w.pad_left;
-    const bool inside = y < c.in.h && x < c.in.w;
-    body(inside ? y * c.in.w + x : kOutside, i);
-  }
+  const std::size_t in_y = y * w.stride_h + tap / w.kernel_w * w.dilation_h - w.pad_top;
+  const std::size_t in_x = x * w.stride_w + tap % w.kernel_w * w.dilation_w - w.pad_left;
+  const bool inside = in_y < c.in.h && in_x < c.in.w;  // above and left of the image they wrap
+  return inside ? in_y * c.in.w + in_x : kOutside;
 }
 
-template <class T>
-std::vector<T> cut_patch(const Conv& c, const Sample& s, const std::vector<T>& data, T outside) {
-  std::vector<T> patch;
-  const std::size_t image = s.image * c.in.elements();
-  for_each_position(c, s, [&](std::size_t position, std::size_t) {
-    for (std::size_t i = 0; i < c.in.c; ++i) {
-      patch.push_back(position == kOutside ? outside : data[image + position * c.in.c + i]);
+// stage_at is the specification of a stage: all channels' sums at one output position. An input's
+// value is what `in` holds less `zero`; in the padding it is `outside`.
+template <class Sum, class In>
+std::vector<Sum> stage_at(const model::ConvStage& stage, const In* in, Sum zero, Sum outside,
+                          std::size_t y, std::size_t x) {
+  const Conv& c = stage.conv;
+  const std::size_t n = c.group_in();
+  std::vector<Sum> sums(c.out.c, 0);
+  for (std::size_t o = 0; o < c.out.c; ++o) {
+    for (std::size_t tap = 0; tap < c.taps(); ++tap) {
+      const std::int8_t* weights = stage.weights.data() + o * c.terms() + tap * n;
+      const std::size_t position = tap_position(c, y, x, tap);
+      Sum sum = 0;
+      if (position == kOutside) {
+        for (std::size_t i = 0; i < n; ++i) sum += weights[i] * outside;
+      } else {
+        const In* at = in + position * c.in.c + o / c.group_out() * n;
+        for (std::size_t i = 0; i < n; ++i) sum += weights[i] * (static_cast<Sum>(at[i]) - zero);
+      }
+      sums[o] += sum;
     }
-  });
-  return patch;
+  }
+  return sums;
 }
 
 // effect is the sign with which input channel i at a tap enters the sample's output channel.
@@ -103,39 +95,33 @@ template <class T>
 void drive(const Linear& layer, const Sample& s, T low, T high, std::vector<T>& data) {
   if (s.drive == Drive::kNone) return;
   const Conv& c = layer.stages[0].conv;
-  const model::Window& w = c.window;
-  const std::size_t width = std::size_t{w.kernel_w - 1} * w.dilation_w + 1;
-  for_each_position(c, s, [&](std::size_t position, std::size_t i) {
-    const std::size_t y = i / width;
-    const std::size_t x = i % width;
-    if (position == kOutside || y % w.dilation_h != 0 || x % w.dilation_w != 0) return;
-    const std::size_t tap = y / w.dilation_h * w.kernel_w + x / w.dilation_w;
+  for (std::size_t tap = 0; tap < c.taps(); ++tap) {
+    const std::size_t position = tap_position(c, s.y, s.x, tap);
+    if (position == kOutside) continue;
     T* to = data.data() + s.image * c.in.elements() + position * c.in.c;
     for (std::size_t k = 0; k < c.in.c; ++k) {
       const int sign = effect(layer, s, tap, k);
       if (sign != 0) to[k] = (sign > 0) == (s.drive == Drive::kMost) ? high : low;
     }
-  });
+  }
 }
 
 class Proof {
  public:
   Proof(const Linear& layer, const EngineOptions& options, Engine& engine)
       : layer_(layer),
-        patch_(patch_layer(layer)),
         engine_(engine),
+        own_pool_(1),
+        pool_(options.pool != nullptr ? *options.pool : own_pool_),
         dense_(layer.out().positions() == 1),
+        distinct_(dense_ ? kDenseImages : 1),
         in_(layer.in().elements()),
         out_(layer.out().elements()) {
-    distinct_ = dense_ ? kDenseImages : 1;
     for (std::size_t batch = 1; batch < options.max_batch && dense_; batch *= 2) {
       batches_.push_back(batch);
     }
     batches_.push_back(dense_ ? options.max_batch : 1);
     choose_samples();
-    EngineOptions reference = options;
-    reference.max_batch = samples_.size();
-    portable_ = make_portable(patch_, reference);
   }
 
   bool codes_agree() {
@@ -143,17 +129,20 @@ class Proof {
     std::vector<std::uint8_t> codes(distinct_ * in_);
     for (auto& q : codes) q = static_cast<std::uint8_t>(varied_.next());
     for (const Sample& s : samples_) drive<std::uint8_t>(layer_, s, 0, 255, codes);
-    const std::vector<std::uint8_t> patches = cut(codes, kPadCode);
-    std::vector<std::int32_t> expected(samples_.size() * layer_.out().c);
-    portable_->run_codes(patches, kPadCode, samples_.size(), expected);
+    // All sums of a validated plan, those between the stages too, fit an int32.
+    std::vector<std::int32_t> expected =
+        specify<std::int32_t>(codes, 128, kPadCode - 128, [](std::int32_t v) { return v; });
     const bool sums = agree(codes, expected, [&](const auto& in, std::size_t batch, auto& out) {
       engine_.run_codes(in, kPadCode, batch, out);
     });
     // The layer's output is u8 if its clamp fits; the sums have been compared in any case.
     const model::Requant& rule = layer_.requant;
     if (!sums || rule.lo < 0 || rule.hi > 255) return sums;
+    const std::size_t channels = layer_.out().c;
+    for (std::size_t i = 0; i < expected.size(); ++i) expected[i] += layer_.bias[i % channels];
     std::vector<std::uint8_t> rounded(expected.size());
-    portable_->run_requant(patches, kPadCode, samples_.size(), rounded);
+    field::all_kernels().back()->requantise_codes(expected.data(), samples_.size(), channels,
+                                                  Rounding(layer_).from(0), rounded.data());
     return agree(codes, rounded, [&](const auto& in, std::size_t batch, auto& out) {
       engine_.run_requant(in, kPadCode, batch, out);
     });
@@ -161,11 +150,14 @@ class Proof {
 
   bool words_agree(Field f) {
     const std::uint32_t centre = field::limb_centre(f);
+    const std::int64_t p = field::modulus(f);
     std::vector<std::uint32_t> words(distinct_ * in_);
     for (auto& v : words) v = varied_.next() % field::modulus(f);
     for (const Sample& s : samples_) drive<std::uint32_t>(layer_, s, centre + 1, centre, words);
-    std::vector<std::uint32_t> expected(samples_.size() * layer_.out().c);
-    portable_->run_words(f, cut(words, std::uint32_t{0}), samples_.size(), expected);
+    const std::vector<std::int64_t> sums =
+        specify<std::int64_t>(words, 0, 0, [p](std::int64_t v) { return (v % p + p) % p; });
+    std::vector<std::uint32_t> expected;
+    for (const std::int64_t v : sums) expected.push_back(static_cast<std::uint32_t>(v));
     return agree(words, expected, [&](const auto& in, std::size_t batch, auto& out) {
       engine_.run_words(f, in, batch, out);
     });
@@ -190,14 +182,23 @@ class Proof {
     add(0, out.h - 1, out.w - 1);
   }
 
-  template <class T>
-  [[nodiscard]] std::vector<T> cut(const std::vector<T>& data, T outside) const {
-    std::vector<T> patches;
-    for (const Sample& s : samples_) {
-      const std::vector<T> patch = cut_patch(layer_.stages[0].conv, s, data, outside);
-      patches.insert(patches.end(), patch.begin(), patch.end());
-    }
-    return patches;
+  // specify computes what the samples' outputs should be, sample after sample. A pair's second
+  // stage is pointwise: its input is what the first one gives at the same position.
+  template <class Sum, class In, class Reduce>
+  std::vector<Sum> specify(const std::vector<In>& data, Sum zero, Sum outside, Reduce reduce) {
+    const std::size_t channels = layer_.out().c;
+    std::vector<Sum> expected(samples_.size() * channels);
+    pool_.parallel_for(samples_.size(), [&](std::size_t k, std::size_t /*worker*/) {
+      const Sample& s = samples_[k];
+      auto sums = stage_at(layer_.stages[0], data.data() + s.image * in_, zero, outside, s.y, s.x);
+      std::ranges::transform(sums, sums.begin(), reduce);
+      if (layer_.stages.size() == 2) {
+        sums = stage_at(layer_.stages[1], sums.data(), Sum{0}, Sum{0}, 0, 0);
+        std::ranges::transform(sums, sums.begin(), reduce);
+      }
+      std::ranges::copy(sums, expected.data() + k * channels);
+    });
+    return expected;
   }
 
   // agree runs the engine at every batch size until every distinct image was in a batch, and
@@ -235,14 +236,14 @@ class Proof {
   }
 
   const Linear& layer_;
-  Linear patch_;
   Engine& engine_;
+  base::ThreadPool own_pool_;
+  base::ThreadPool& pool_;
   bool dense_;
+  std::size_t distinct_;
   std::size_t in_, out_;
-  std::size_t distinct_ = 1;
   std::vector<std::size_t> batches_;
   std::vector<Sample> samples_;
-  std::unique_ptr<Engine> portable_;
   Varied varied_;
 };
 

@@ -7,7 +7,7 @@
 namespace slalom::linear {
 
 // proves_exact runs an engine on worst-case data of its own layer and compares a sample of
-// positions, all channels, with the portable implementation: random codes and words everywhere, and
+// positions, all channels, with plain loops: random codes and words everywhere, and
 // at each sampled position the inputs that drive one output channel to its largest or smallest sum
 // (codes 0 and 255 by the sign of each weight; words whose digits are all extreme). An
 // implementation that saturates, rounds or misplaces anything shows at once. Every batch size class

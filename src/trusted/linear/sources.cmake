@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 target_sources(slalom_trusted PRIVATE
-  linear/engine.cc linear/gemm_plan.cc linear/kernel_core.cc linear/kernels.cc linear/portable.cc
-  linear/proof.cc linear/tile.cc linear/tiled_engine.cc)
+  linear/engine.cc linear/kernel_core.cc linear/kernels.cc linear/proof.cc linear/tile.cc
+  linear/tiled_engine.cc)
 if(SLALOM_WITH_ONEDNN)
   # Not find_package(dnnl): Debian's file of it wants the headers of OpenCL. libgomp only for the two
   # calls that keep oneDNN in the calling thread.

@@ -37,18 +37,6 @@ model::Conv flatten(const model::Conv& conv) noexcept {
   return out;
 }
 
-std::vector<std::uint32_t> Tiling::tap_offsets() const {
-  const model::Window& w = conv.window;
-  std::vector<std::uint32_t> taps;
-  for (std::size_t ky = 0; ky < w.kernel_h; ++ky) {
-    for (std::size_t kx = 0; kx < w.kernel_w; ++kx) {
-      taps.push_back(static_cast<std::uint32_t>(ky * w.dilation_h * row_bytes() +
-                                                kx * w.dilation_w * column_bytes()));
-    }
-  }
-  return taps;
-}
-
 Tiling make_tiling(const model::Conv& conv, const TilingTarget& target) noexcept {
   Tiling t;
   t.conv = flatten(conv);
@@ -89,101 +77,77 @@ Tiling make_tiling(const model::Conv& conv, const TilingTarget& target) noexcept
 
 namespace {
 
-// Writer puts runs of input elements and of padding into a tile; the three forms differ in nothing
-// else.
-struct CodeBytes {
-  const std::uint8_t* image;
-  std::uint8_t pad_code;
-  std::byte* tile;
-  void copy(std::size_t from, std::size_t to, std::size_t n) const noexcept {
-    std::memcpy(tile + to, image + from, n);
-  }
-  void pad(std::size_t to, std::size_t n) const noexcept { std::memset(tile + to, pad_code, n); }
-};
-struct CodeWords {
-  const Kernels& kernels;
-  const std::uint8_t* image;
-  std::uint8_t pad_code;
-  std::int16_t* tile;
-  void copy(std::size_t from, std::size_t to, std::size_t n) const noexcept {
-    kernels.widen(image + from, n, tile + to);
-  }
-  void pad(std::size_t to, std::size_t n) const noexcept {
-    std::fill_n(tile + to, n, static_cast<std::int16_t>(pad_code - 128));
-  }
-};
-struct Limbs {
-  const Kernels& kernels;
-  field::Field f;
-  Format format;
-  const std::uint32_t* image;
-  const Planes& planes;
-  void copy(std::size_t from, std::size_t to, std::size_t n) const noexcept {
-    Planes at{};
-    for (std::size_t l = 0; l < field::num_limbs(f); ++l) {
-      at[l] = planes[l] + to * static_cast<std::size_t>(format);
-    }
-    kernels.cut_words(f, image + from, n, format, at);
-  }
-  void pad(std::size_t to, std::size_t n) const noexcept {
-    for (std::size_t l = 0; l < field::num_limbs(f); ++l) {
-      std::byte* out = planes[l] + to * static_cast<std::size_t>(format);
-      if (format == Format::kBytes) {
-        std::memset(out, 128, n);
-      } else {
-        std::memset(out, 0, n * 2);
-      }
-    }
-  }
-};
-
-template <class Writer>
-void fill(const Tiling& t, std::size_t first, std::size_t rows, const Writer& writer) noexcept {
+// fill calls copy(from, to, n) for runs of input elements and pad(to, n) for runs of padding.
+template <class Copy, class Pad>
+void fill(const Tiling& t, std::size_t first, std::size_t rows, Copy copy, Pad pad) noexcept {
   const model::Window& w = t.conv.window;
   const std::size_t in_c = t.conv.in.c;
   const std::size_t in_w = t.conv.in.w;
   const std::size_t tile_row = (w.pad_left + in_w + w.pad_right) * t.channels;
   const std::size_t n = t.input_rows(rows);
   if (!t.padded() && t.channels == in_c) {
-    writer.copy(first * w.stride_h * in_w * in_c, 0, n * in_w * in_c);
+    copy(first * w.stride_h * in_w * in_c, 0, n * in_w * in_c);
     return;
   }
   for (std::size_t i = 0; i < n; ++i) {
     const std::size_t y = first * w.stride_h + i;  // in the padded image
     const std::size_t to = i * tile_row;
     if (y < w.pad_top || y - w.pad_top >= t.conv.in.h + (t.images_as_rows ? first + rows : 0)) {
-      writer.pad(to, tile_row);
+      pad(to, tile_row);
       continue;
     }
     const std::size_t from = (y - w.pad_top) * in_w * in_c;
     const std::size_t left = w.pad_left * t.channels;
-    writer.pad(to, left);
+    pad(to, left);
     if (t.channels == in_c) {
-      writer.copy(from, to + left, in_w * in_c);
+      copy(from, to + left, in_w * in_c);
     } else {
       for (std::size_t x = 0; x < in_w; ++x) {
-        writer.copy(from + x * in_c, to + left + x * t.channels, in_c);
+        copy(from + x * in_c, to + left + x * t.channels, in_c);
       }
     }
-    writer.pad(to + left + in_w * t.channels, w.pad_right * t.channels);
+    pad(to + left + in_w * t.channels, w.pad_right * t.channels);
   }
 }
 
 }  // namespace
 
-void Filler::codes(const std::uint8_t* image, std::uint8_t pad_code, std::size_t first,
-                   std::size_t rows, std::byte* tile) const noexcept {
-  if (tiling_.format == Format::kBytes) {
-    fill(tiling_, first, rows, CodeBytes{image, pad_code, tile});
-  } else {
-    fill(tiling_, first, rows,
-         CodeWords{kernels_, image, pad_code, reinterpret_cast<std::int16_t*>(tile)});
+void fill_codes(const Tiling& tiling, const Kernels& kernels, const std::uint8_t* image,
+                std::uint8_t pad_code, std::size_t first, std::size_t rows,
+                std::byte* tile) noexcept {
+  using Size = std::size_t;
+  if (tiling.format == Format::kBytes) {
+    fill(
+        tiling, first, rows,
+        [=](Size from, Size to, Size n) { std::memcpy(tile + to, image + from, n); },
+        [=](Size to, Size n) { std::memset(tile + to, pad_code, n); });
+    return;
   }
+  auto* words = reinterpret_cast<std::int16_t*>(tile);
+  const auto outside = static_cast<std::int16_t>(pad_code - 128);
+  fill(
+      tiling, first, rows,
+      [=, &kernels](Size from, Size to, Size n) { kernels.widen(image + from, n, words + to); },
+      [=](Size to, Size n) { std::fill_n(words + to, n, outside); });
 }
 
-void Filler::words(field::Field f, const std::uint32_t* image, std::size_t first, std::size_t rows,
-                   const Planes& planes) const noexcept {
-  fill(tiling_, first, rows, Limbs{kernels_, f, tiling_.format, image, planes});
+void fill_words(const Tiling& tiling, const Kernels& kernels, field::Field f,
+                const std::uint32_t* image, std::size_t first, std::size_t rows,
+                const Planes& planes) noexcept {
+  const std::size_t size = tiling.element_bytes();
+  const int zero = tiling.format == Format::kBytes ? 128 : 0;
+  fill(
+      tiling, first, rows,
+      [&](std::size_t from, std::size_t to, std::size_t n) {
+        Planes at = planes;
+        for (std::byte*& plane : at) plane += to * size;
+        kernels.cut_words(f, image + from, n, tiling.format, at);
+      },
+      [&](std::size_t to, std::size_t n) {
+        for (std::size_t l = 0; l < field::num_limbs(f); ++l) {
+          std::memset(planes[l] + to * size, zero, n * size);
+        }
+      });
 }
 
 }  // namespace slalom::linear

@@ -3,8 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
-#include <vector>
 
 #include "linear/kernels.h"
 #include "model/plan.h"
@@ -47,8 +45,8 @@ struct Tiling {
   [[nodiscard]] std::size_t row_bytes() const noexcept {
     return (conv.window.pad_left + conv.in.w + conv.window.pad_right) * column_bytes();
   }
-  // tap_offsets gives each tap's distance from a position's first element, in bytes.
-  [[nodiscard]] std::vector<std::uint32_t> tap_offsets() const;
+  // row_step is from one output row's input to the next one's.
+  [[nodiscard]] std::size_t row_step() const noexcept { return conv.window.stride_h * row_bytes(); }
   // input_rows is how many input rows n output rows read.
   [[nodiscard]] std::size_t input_rows(std::size_t n) const noexcept {
     const model::Window& w = conv.window;
@@ -73,23 +71,14 @@ struct TilingTarget {
 };
 [[nodiscard]] Tiling make_tiling(const model::Conv& conv, const TilingTarget& target) noexcept;
 
-// Filler writes tiles: input rows of one image, from codes or words, with padding.
-class Filler {
- public:
-  Filler(const Tiling& tiling, const Kernels& kernels) noexcept
-      : tiling_(tiling), kernels_(kernels) {}
-
-  // codes fills the tile for output rows [first, first + rows). image points at the image's first
-  // code (with images_as_rows: the batch's).
-  void codes(const std::uint8_t* image, std::uint8_t pad_code, std::size_t first, std::size_t rows,
-             std::byte* tile) const noexcept;
-  // words fills one plane for each limb, zeros around.
-  void words(field::Field f, const std::uint32_t* image, std::size_t first, std::size_t rows,
-             const Planes& planes) const noexcept;
-
- private:
-  const Tiling& tiling_;
-  const Kernels& kernels_;
-};
+// fill_codes writes the tile for output rows [first, first + rows) of an image of codes, with
+// padding. image points at its first code (with images_as_rows: the batch's).
+void fill_codes(const Tiling& tiling, const Kernels& kernels, const std::uint8_t* image,
+                std::uint8_t pad_code, std::size_t first, std::size_t rows,
+                std::byte* tile) noexcept;
+// fill_words is the same for words: one plane for each limb, zeros around.
+void fill_words(const Tiling& tiling, const Kernels& kernels, field::Field f,
+                const std::uint32_t* image, std::size_t first, std::size_t rows,
+                const Planes& planes) noexcept;
 
 }  // namespace slalom::linear

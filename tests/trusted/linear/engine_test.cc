@@ -102,7 +102,6 @@ std::vector<Subject> all_subjects() {
   const base::CpuFeatures have = base::detect_cpu();
   std::vector<Subject> subjects;
   for (const Candidate& candidate : all_candidates()) {
-    if (candidate.backend == Backend::kPortable) subjects.push_back({"portable", &candidate, {}});
     if (candidate.backend == Backend::kOneDnn && have.avx512_vnni) {
       subjects.push_back({"onednn", &candidate, have});
     }
@@ -111,8 +110,7 @@ std::vector<Subject> all_subjects() {
     const auto add = [&](bool present, std::string_view name) {
       if (present) subjects.push_back({name, &candidate, cpu});
     };
-    cpu.ssse3 = cpu.sse41 = true;
-    add(have.sse41, "sse41");
+    add(true, "sse2");
     cpu.avx2 = true;
     add(have.avx2, "avx2");
     cpu.avx512 = true;

@@ -10,7 +10,6 @@
 
 #include "layers.h"
 #include "linear/candidates.h"
-#include "linear/portable.h"
 
 namespace slalom::linear {
 namespace {
@@ -18,7 +17,7 @@ namespace {
 using namespace linear_test;  // NOLINT(google-build-using-namespace)
 using model::Linear;
 
-// Crooked wraps the portable engine and spoils what it returns.
+// Crooked wraps an honest engine and spoils what it returns.
 enum class Fault {
   kNone,
   kSaturatesPairs,  // as 8-bit multiply-add below VNNI: two products in 16 bits
@@ -30,10 +29,14 @@ enum class Fault {
 };
 Fault g_fault = Fault::kNone;
 
+std::unique_ptr<Engine> make_honest(const Linear& layer, const EngineOptions& options) {
+  return all_candidates().back().make(layer, options);
+}
+
 class Crooked final : public Engine {
  public:
   Crooked(const Linear& layer, const EngineOptions& options)
-      : layer_(layer), max_batch_(options.max_batch), honest_(make_portable(layer, options)) {}
+      : layer_(layer), max_batch_(options.max_batch), honest_(make_honest(layer, options)) {}
 
   void run_codes(std::span<const std::uint8_t> codes, std::uint8_t pad_code, std::size_t batch,
                  std::span<std::int32_t> y) override {
@@ -99,14 +102,17 @@ std::unique_ptr<Engine> make_crooked(const Linear& layer, const EngineOptions& o
 }
 std::unique_ptr<Engine> make_nothing(const Linear&, const EngineOptions&) { return nullptr; }
 
-constexpr std::array kCandidates = {Candidate{Backend::kOneDnn, "absent", make_nothing},
-                                    Candidate{Backend::kOwn, "crooked", make_crooked},
-                                    Candidate{Backend::kPortable, "portable", make_portable}};
+// Of a processor with AMX, so that all of them are asked; else with nothing but SSE2.
+constexpr std::array kCandidates = {Candidate{Backend::kOneDnn, make_nothing},
+                                    Candidate{Backend::kOwn, make_crooked},
+                                    Candidate{Backend::kOneDnn, make_honest}};
 
-std::string_view chosen(const Linear& layer, Fault fault, EngineOptions options = {}) {
+std::string_view chosen(const Linear& layer, Fault fault, EngineOptions options = {},
+                        std::span<const Candidate> candidates = kCandidates) {
   g_fault = fault;
   options.max_batch = 4;
-  const auto engine = choose_engine(layer, options, kCandidates);
+  options.cpu.amx_int8 = true;
+  const auto engine = choose_engine(layer, options, candidates);
   return engine ? engine.value()->backend_name() : "none";
 }
 
@@ -128,29 +134,29 @@ class ProofTest : public ::testing::Test {
 TEST_F(ProofTest, KeepsAnExactCandidate) { EXPECT_EQ(chosen(dense(64), Fault::kNone), "crooked"); }
 
 TEST_F(ProofTest, DiscardsSaturation) {
-  EXPECT_EQ(chosen(dense(64), Fault::kSaturatesPairs), "portable");
-  EXPECT_EQ(chosen(dense(512, 90), Fault::kSaturatesPairs), "portable");
+  EXPECT_EQ(chosen(dense(64), Fault::kSaturatesPairs), "sse2");
+  EXPECT_EQ(chosen(dense(512, 90), Fault::kSaturatesPairs), "sse2");
   // 2 * 255 * 64 < 2^15: with weights this small the same instructions are exact, and may serve.
   EXPECT_EQ(chosen(dense(64, 64), Fault::kSaturatesPairs), "crooked");
   // Clipping starts at 2 * 255 * 65; only inputs chosen by the weights' signs reach it in every
   // layer.
   Linear rare = dense(2, 1);
   std::ranges::fill(rare.stages[0].weights, std::int8_t{65});
-  EXPECT_EQ(chosen(rare, Fault::kSaturatesPairs), "portable");
+  EXPECT_EQ(chosen(rare, Fault::kSaturatesPairs), "sse2");
 }
 
 TEST_F(ProofTest, DiscardsOtherFaults) {
   Linear layer = dense(40);
   layer.field = field::Field::kP24;  // p31 has room enough for that centring
-  EXPECT_EQ(chosen(layer, Fault::kOneChannel), "portable");
-  EXPECT_EQ(chosen(layer, Fault::kLastImage), "portable");
-  EXPECT_EQ(chosen(layer, Fault::kLimbs), "portable");
+  EXPECT_EQ(chosen(layer, Fault::kOneChannel), "sse2");
+  EXPECT_EQ(chosen(layer, Fault::kLastImage), "sse2");
+  EXPECT_EQ(chosen(layer, Fault::kLimbs), "sse2");
   const model::Window three{
       .kernel_h = 3, .kernel_w = 3, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1};
   const Linear conv =
       finish({make_stage({7, 7, 3, 5, 1, three}, Weights::kRandom, random_)}, random_);
   EXPECT_EQ(chosen(conv, Fault::kNone), "crooked");
-  EXPECT_EQ(chosen(conv, Fault::kBorder), "portable");
+  EXPECT_EQ(chosen(conv, Fault::kBorder), "sse2");
 }
 
 TEST_F(ProofTest, DiscardsAnotherRounding) {
@@ -158,12 +164,15 @@ TEST_F(ProofTest, DiscardsAnotherRounding) {
   std::ranges::fill(layer.bias, 0);
   layer.requant = {.multiplier = std::vector<float>(24, 0.5F), .zero_point = 128};
   EXPECT_EQ(chosen(layer, Fault::kNone), "crooked");
-  EXPECT_EQ(chosen(layer, Fault::kRounding), "portable");
+  EXPECT_EQ(chosen(layer, Fault::kRounding), "sse2");
 }
 
 TEST_F(ProofTest, SaysSoWhenTheBackendAskedForIsWrong) {
   EXPECT_EQ(chosen(dense(64), Fault::kSaturatesPairs, {.backend = Backend::kOwn}), "none");
-  EXPECT_EQ(chosen(dense(64), Fault::kNone, {.backend = Backend::kOneDnn}), "none");
+  EXPECT_EQ(chosen(dense(64), Fault::kSaturatesPairs, {.backend = Backend::kOneDnn}), "sse2");
+  EXPECT_EQ(chosen(dense(64), Fault::kNone, {.backend = Backend::kOneDnn},
+                   std::span(kCandidates).first(2)),
+            "none");
   EXPECT_EQ(chosen(dense(64), Fault::kSaturatesPairs, {.prove = false}), "crooked");
 }
 
