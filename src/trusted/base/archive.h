@@ -93,7 +93,7 @@ class ArchiveWriter : public ByteWriter {
   template <class... T>
   void value(const std::variant<T...>& v) {
     write(static_cast<std::uint8_t>(v.index()));
-    std::visit([this](const auto& alternative) { value(alternative); }, v);
+    std::visit([this](const auto& alternative) { this->value(alternative); }, v);
   }
 };
 

@@ -80,10 +80,10 @@ inline Words multiply_codes(Words sum, Words codes, Words limbs) noexcept {
 
 // Six dwords of each register, laid end to end: 6 + 2, 4 + 4, 2 + 6.
 inline void stream_packed(std::byte* at, const Words* words) noexcept {
-  const Words a = permute(sixteenths(words[0]), Words{0, 1, 2, 4, 5, 6, 3, 7});
-  const Words b = permute(sixteenths(words[1]), Words{2, 4, 5, 6, 3, 7, 0, 1});
-  const Words c = permute(sixteenths(words[2]), Words{5, 6, 3, 7, 0, 1, 2, 4});
-  const Words d = permute(sixteenths(words[3]), Words{3, 7, 0, 1, 2, 4, 5, 6});
+  const Words a = permute(packed_each(words[0]), Words{0, 1, 2, 4, 5, 6, 3, 7});
+  const Words b = permute(packed_each(words[1]), Words{2, 4, 5, 6, 3, 7, 0, 1});
+  const Words c = permute(packed_each(words[2]), Words{5, 6, 3, 7, 0, 1, 2, 4});
+  const Words d = permute(packed_each(words[3]), Words{3, 7, 0, 1, 2, 4, 5, 6});
   stream(at, Words(_mm256_blend_epi32(__m256i(a), __m256i(b), 0xc0)));
   stream(at + 32, Words(_mm256_blend_epi32(__m256i(b), __m256i(c), 0xf0)));
   stream(at + 64, Words(_mm256_blend_epi32(__m256i(c), __m256i(d), 0xfc)));

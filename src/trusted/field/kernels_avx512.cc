@@ -46,8 +46,8 @@ inline void stream_packed(std::byte* at, const Words* words) noexcept {
       {5, 6, 8, 9, 10, 12, 13, 14, 16, 17, 18, 20, 21, 22, 24, 25},
       {10, 12, 13, 14, 16, 17, 18, 20, 21, 22, 24, 25, 26, 28, 29, 30}};
   for (std::size_t i = 0; i < 3; ++i) {
-    const auto a = __m512i(sixteenths(words[i]));
-    const auto b = __m512i(sixteenths(words[i + 1]));
+    const auto a = __m512i(packed_each(words[i]));
+    const auto b = __m512i(packed_each(words[i + 1]));
     stream(at + i * kBytes, Words(_mm512_permutex2var_epi32(a, __m512i(load(kIndex[i])), b)));
   }
 }

@@ -3,8 +3,8 @@
 // ordinary header: a kernel file includes it inside its target region and unnamed namespace, after
 // kBytes, and adds what the operators cannot say:
 //
-//   load, store (at, n)    n lanes in use, 0 <= n <= kWidth; no other memory is touched, and unused
-//   load_bytes, store_bytes lanes read as zero; *_bytes have one byte a lane
+//   load, store(at, n)     n lanes in use, 0 <= n <= kWidth: no other memory is touched, unused
+//   load_, store_bytes     lanes read as zero; *_bytes have one byte a lane
 //   load_packed(at, n)     3*n bytes, each loaded once
 //   multiply(a, b)         64-bit products of the low halves of 64-bit lanes
 //   even(x)                the even lanes, as multiply_add takes them (odd ones: Pairs(x) >> 32)
@@ -14,7 +14,9 @@
 //   stream_packed(at, x)   four registers of lanes as three of packed bytes
 //   look_up(table, codes)  256 entries, every one touched alike
 //
-// and Sum (the check of the output side), Limb (of the input side), Blocks (pads), and Narrow.
+// and what vector_plain.h and kernels_avx512ifma.cc do in their own ways: Column and Sum with
+// multiply_add, weigh, settle and finish (the check of the output side), Limb with code_lanes and
+// multiply_codes (of the input side), Blocks with aes_round (pads); and Narrow, a faster Rounding.
 
 constexpr std::size_t kWidth = kBytes / 4;
 

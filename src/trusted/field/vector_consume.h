@@ -141,17 +141,17 @@ template <Field F, bool kUnblind, int K, class T, class Round>
   }
 #pragma GCC unroll 4
   for (std::size_t i = 0; i < kRegisters; ++i) {
-    const std::uint32_t* const a = challenge.a + ch + i * kWidth;
+    const std::size_t channel = ch + i * kWidth;
     if constexpr (K > 0) {
 #pragma GCC unroll 2
       for (std::size_t k = 0; k < Columns<F, K>::kCount; ++k) {
-        columns[i].weigh(k, a + k * challenge.a_stride, sums[k]);
+        columns[i].weigh(k, challenge.a + k * challenge.a_stride + channel, sums[k]);
       }
     } else if constexpr (K == kMany) {
       for (std::size_t k = 0; k < challenge.repetitions; ++k) {
         Columns<F, 1> column;
         for (std::size_t p = 0; p < count; ++p) column.add(kept[p], c + k * kBlock + p);
-        column.weigh(0, a + k * challenge.a_stride, sums[k]);
+        column.weigh(0, challenge.a + k * challenge.a_stride + channel, sums[k]);
       }
     }
   }

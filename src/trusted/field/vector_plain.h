@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What AVX2 and AVX-512 without IFMA, VBMI, VNNI and wide AES do alike; included after vector.h and
 // permute (lanes), shuffle (bytes of each 16), repeat (16 bytes in all of them), add_saturated
-// (bytes), code_lanes and multiply_16 (of the input side).
+// (bytes), code_lanes and multiply_codes (of the input side).
 
 // ---- words of three bytes: dwords to each sixteen bytes, then bytes ----
 
@@ -13,9 +13,9 @@ constexpr std::int8_t kPackBytes[16] = {0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 
 inline Words spread(Words x) noexcept {
   return shuffle(permute(x, load(kSpreadWords)), repeat(kSpreadBytes));
 }
-// sixteenths: twelve bytes of words at the front of each sixteen. packed: all bytes at the front.
-inline Words sixteenths(Words x) noexcept { return shuffle(x, repeat(kPackBytes)); }
-inline Words packed(Words x) noexcept { return permute(sixteenths(x), load(kPackWords)); }
+// packed_each: twelve bytes of words at the front of each sixteen. packed: all bytes at the front.
+inline Words packed_each(Words x) noexcept { return shuffle(x, repeat(kPackBytes)); }
+inline Words packed(Words x) noexcept { return permute(packed_each(x), load(kPackWords)); }
 
 // look_up tries each of the sixteen pieces of the table; codes of other pieces have bit 7 set after
 // the saturating addition, which the shuffle turns into 0.
