@@ -204,7 +204,7 @@ class RepeatingPads final : public vault::Pads {
     std::vector<std::uint32_t> u(layer.out().elements());
     field::PadStream(stream_key(tensor), f, kernels_).fill(0, r);
     auto engine =
-        linear::make_engine(layer, {.cpu = base::detect_cpu(), .pool = &pool, .prove = false});
+        linear::make_engine(layer, {.cpu = base::detect_cpu(), .pool = pool, .prove = false});
     if (!engine) stop("no engine for the factors");
     (*engine)->run_words(f, r, 1, u);
     Sealed sealed;

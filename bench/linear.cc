@@ -41,7 +41,7 @@ std::unique_ptr<Prepared> prepare(const std::vector<LayerShape>& shapes, Backend
   for (std::size_t i = 0; i < shapes.size(); ++i) {
     auto engine = linear::make_engine(
         out->layers[i],
-        {.cpu = base::detect_cpu(), .backend = backend, .pool = &pool, .max_batch = batch});
+        {.cpu = base::detect_cpu(), .backend = backend, .pool = pool, .max_batch = batch});
     if (!engine) return nullptr;
     out->engines.push_back(std::move(engine).value());
     out->macs += static_cast<double>(shapes[i].count) * macs(out->layers[i]);

@@ -8,7 +8,6 @@
 #include "linear/candidates.h"
 #include "linear/core.h"
 #include "linear/kernels.h"
-#include "linear/onednn_core.h"
 #include "linear/proof.h"
 #include "linear/tiled_engine.h"
 
@@ -18,7 +17,7 @@ namespace {
 // make_own serves layers with the first of our own kernels that the CPU supports.
 std::unique_ptr<Engine> make_own(const model::Linear& layer, const EngineOptions& options) {
   const Kernels& kernels = choose_kernels(options.cpu);
-  const TilingTarget target{.threads = options.pool == nullptr ? 1 : options.pool->size(),
+  const TilingTarget target{.threads = options.pool.size(),
                             .max_batch = options.max_batch,
                             .whole = layer.stages.size() > 1};
   std::vector<std::unique_ptr<Core>> cores;

@@ -34,9 +34,8 @@ struct EngineOptions {
   base::CpuFeatures cpu;
   Backend backend = Backend::kAuto;
   // The threads used inside one call and the scratch memory, shared by all engines that run one
-  // after another (it is reserved at creation). Without a pool each engine has its own scratch and
-  // computes in the caller's thread. The pool must outlive the engine.
-  base::ThreadPool* pool = nullptr;
+  // after another (it is reserved at creation). The pool must outlive the engine.
+  base::ThreadPool& pool;
   std::size_t max_batch = 1;  // images in one call
   bool prove = true;          // compare with plain loops at creation
 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "linear/onednn_core.h"
+#include "linear/candidates.h"
 
 #include <oneapi/dnnl/dnnl.h>
 
@@ -167,10 +167,9 @@ OwnedDescriptor OneDnnCore::describe(std::size_t rows, const ChunkShape& shape) 
   const Conv& c = tiling_.conv;
   const model::Window& w = c.window;
   const bool dense = tiling_.images_as_rows;
-  OwnedAttributes attributes;
   dnnl_primitive_attr_t made = nullptr;
   if (dnnl_primitive_attr_create(&made) != dnnl_success) return {};
-  attributes.reset(made);
+  const OwnedAttributes attributes(made);
   dnnl_primitive_attr_set_scratchpad_mode(made, dnnl_scratchpad_mode_user);
   const dnnl_memory_desc_t weights = describe_weights(c, dense, shape.channels, true);
   dnnl_primitive_desc_t out = nullptr;
@@ -311,7 +310,7 @@ std::vector<std::size_t> row_counts(const Tiling& t) {
 std::unique_ptr<Engine> make_onednn(const model::Linear& layer, const EngineOptions& options) {
   if (!options.cpu.avx512_vnni) return nullptr;
   const Kernels& kernels = choose_kernels(options.cpu);
-  const std::size_t workers = options.pool == nullptr ? 1 : options.pool->size();
+  const std::size_t workers = options.pool.size();
   TilingTarget target{.format = Format::kBytes,
                       .column_step = kColumnStep,
                       .chunk_step = kColumnStep,

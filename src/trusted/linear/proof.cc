@@ -111,8 +111,7 @@ class Proof {
   Proof(const Linear& layer, const EngineOptions& options, Engine& engine)
       : layer_(layer),
         engine_(engine),
-        own_pool_(1),
-        pool_(options.pool != nullptr ? *options.pool : own_pool_),
+        pool_(options.pool),
         dense_(layer.out().positions() == 1),
         distinct_(dense_ ? kDenseImages : 1),
         in_(layer.in().elements()),
@@ -237,7 +236,6 @@ class Proof {
 
   const Linear& layer_;
   Engine& engine_;
-  base::ThreadPool own_pool_;
   base::ThreadPool& pool_;
   bool dense_;
   std::size_t distinct_;

@@ -23,8 +23,10 @@ bool reads_whole_input_once(const model::Conv& c) noexcept {
          (w.pad_top | w.pad_left | w.pad_bottom | w.pad_right) == 0;
 }
 
-}  // namespace
-
+// flatten returns the same convolution in the form with the fewest rows' worth of geometry: one
+// that reads its whole input becomes a dense layer over {1, 1, elements}, a pointwise one (1x1,
+// stride 1) a column of positions {positions, 1, channels}. Weights and data keep their order in
+// memory.
 model::Conv flatten(const model::Conv& conv) noexcept {
   model::Conv out = conv;
   if (reads_whole_input_once(conv)) {
@@ -36,6 +38,8 @@ model::Conv flatten(const model::Conv& conv) noexcept {
   }
   return out;
 }
+
+}  // namespace
 
 Tiling make_tiling(const model::Conv& conv, const TilingTarget& target) noexcept {
   Tiling t;

@@ -9,12 +9,6 @@
 
 namespace slalom::linear {
 
-// flatten returns the same convolution in the form with the fewest rows' worth of geometry: one
-// that reads its whole input becomes a dense layer over {1, 1, elements}, a pointwise one (1x1,
-// stride 1) a column of positions {positions, 1, channels}. Weights and data keep their order in
-// memory.
-[[nodiscard]] model::Conv flatten(const model::Conv& conv) noexcept;
-
 // Tiling says how a convolution is cut into tiles that fit the second-level cache: `rows`
 // consecutive output rows, all columns, one of `chunks` ranges of output channels. Where an image
 // has a single output position (dense layers) a row is an image.

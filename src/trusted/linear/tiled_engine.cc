@@ -33,8 +33,7 @@ class TiledEngine final : public Engine {
         name_(name),
         kernels_(kernels),
         field_kernels_(field::choose_kernels(options.cpu)),
-        own_pool_(1),
-        pool_(options.pool != nullptr ? *options.pool : own_pool_),
+        pool_(options.pool),
         max_batch_(options.max_batch),
         cores_(std::move(cores)),
         tiling_(cores_.front()->tiling()),
@@ -107,7 +106,6 @@ class TiledEngine final : public Engine {
   std::string_view name_;
   const Kernels& kernels_;
   const field::Kernels& field_kernels_;
-  base::ThreadPool own_pool_;
   base::ThreadPool& pool_;
   std::size_t max_batch_;
   std::vector<std::unique_ptr<Core>> cores_;

@@ -50,7 +50,7 @@ Status Pass::prepare_layers() {
     if (step.kind != StepKind::kLocalLinear) continue;
     auto engine = linear::make_engine(
         std::get<model::Linear>(plan.nodes[step.head.index].op),
-        {.cpu = parts_.cpu, .pool = &parts_.pool, .max_batch = parts_.micro_batch});
+        {.cpu = parts_.cpu, .pool = parts_.pool, .max_batch = parts_.micro_batch});
     if (!engine) return engine.error();
     engines_[step.head.index] = std::move(*engine);
   }

@@ -25,11 +25,8 @@ Result<std::unique_ptr<Factory>> Factory::create(const model::Plan& plan,
     const model::Node& node = plan.nodes[index];
     const auto* linear = std::get_if<model::Linear>(&node.op);
     SLALOM_ASSERT(linear != nullptr && linear->field);
-    linear::EngineOptions options;
-    options.cpu = cpu;
-    options.pool = factory->pool_.get();
-    options.max_batch = max_images;
-    auto engine = linear::make_engine(*linear, options);
+    auto engine = linear::make_engine(
+        *linear, {.cpu = cpu, .pool = *factory->pool_, .max_batch = max_images});
     if (!engine.ok()) return engine.error();
     Layer layer{index,
                 node.inputs[0],

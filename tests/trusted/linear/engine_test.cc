@@ -126,9 +126,9 @@ class EngineTest : public ::testing::TestWithParam<Subject> {
  protected:
   void check(const Linear& layer, std::size_t batch, std::span<const Data> kinds) {
     const Subject& subject = GetParam();
-    EngineOptions options{
-        .cpu = subject.cpu, .pool = &pool_, .max_batch = batch + uniform(random_, 0, 3)};
-    if (uniform(random_, 0, 1) == 0) options.pool = nullptr;
+    const EngineOptions options{.cpu = subject.cpu,
+                                .pool = uniform(random_, 0, 1) == 0 ? alone_ : pool_,
+                                .max_batch = batch + uniform(random_, 0, 3)};
     const auto engine = subject.candidate->make(layer, options);
     if (subject.name == "onednn" && engine == nullptr) return;  // it may decline; see TearDown
     ASSERT_NE(engine, nullptr);
@@ -158,6 +158,7 @@ class EngineTest : public ::testing::TestWithParam<Subject> {
   std::size_t served_ = 0;
   std::size_t least_served_ = 1;
   Random random_{20240607};
+  base::ThreadPool alone_{1};
   base::ThreadPool pool_{3};
 };
 
@@ -254,7 +255,8 @@ TEST(MakeEngine, RefusesSumsThatAreTooLong) {
   conv.in = {1, 32, 1U << 20};
   conv.window.kernel_w = 32;
   conv.out = {1, 1, 1};
-  const auto engine = make_engine(layer, {.cpu = base::detect_cpu()});
+  base::ThreadPool pool(1);
+  const auto engine = make_engine(layer, {.cpu = base::detect_cpu(), .pool = pool});
   ASSERT_FALSE(engine.ok());
   EXPECT_EQ(engine.error().code, Errc::kInvalidArgument);
 }

@@ -39,6 +39,7 @@ bool exact(const Linear& layer, Engine& engine, Random& random) {
 [[noreturn]] void run_level(dnnl_cpu_isa_t level, bool expect_onednn) {
   if (dnnl_set_max_cpu_isa(level) != dnnl_success) std::exit(2);
   Random random(3);
+  base::ThreadPool pool(1);
   const model::Window three{
       .kernel_h = 3, .kernel_w = 3, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1};
   const std::array geometries = {Geometry{9, 9, 32, 64, 1, three}, Geometry{1, 1, 512, 64, 1, {}},
@@ -48,13 +49,13 @@ bool exact(const Linear& layer, Engine& engine, Random& random) {
   for (const Geometry& g : geometries) {
     for (const Weights kind : {Weights::kRandom, Weights::kAllMost, Weights::kSignsByChannel}) {
       const Linear layer = finish({make_stage(g, kind, random)}, random);
-      const auto engine = make_engine(layer, {.cpu = base::detect_cpu()});
+      const auto engine = make_engine(layer, {.cpu = base::detect_cpu(), .pool = pool});
       if (!engine || !exact(layer, *engine.value(), random)) {
         std::fprintf(stderr, "not exact:%s\n", describe(layer).c_str());
         std::exit(3);
       }
-      const auto forced =
-          make_engine(layer, {.cpu = base::detect_cpu(), .backend = Backend::kOneDnn});
+      const auto forced = make_engine(
+          layer, {.cpu = base::detect_cpu(), .backend = Backend::kOneDnn, .pool = pool});
       served += forced.ok() ? 1 : 0;
       if (forced.ok() && !exact(layer, *forced.value(), random)) std::exit(4);
       ++layers;

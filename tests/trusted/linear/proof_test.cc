@@ -107,11 +107,19 @@ constexpr std::array kCandidates = {Candidate{Backend::kOneDnn, make_nothing},
                                     Candidate{Backend::kOwn, make_crooked},
                                     Candidate{Backend::kOneDnn, make_honest}};
 
-std::string_view chosen(const Linear& layer, Fault fault, EngineOptions options = {},
+struct Choice {
+  Backend backend = Backend::kAuto;
+  bool prove = true;
+};
+std::string_view chosen(const Linear& layer, Fault fault, Choice choice = {},
                         std::span<const Candidate> candidates = kCandidates) {
   g_fault = fault;
-  options.max_batch = 4;
-  options.cpu.amx_int8 = true;
+  base::ThreadPool pool(1);
+  const EngineOptions options{.cpu = {.amx_int8 = true},
+                              .backend = choice.backend,
+                              .pool = pool,
+                              .max_batch = 4,
+                              .prove = choice.prove};
   const auto engine = choose_engine(layer, options, candidates);
   return engine ? engine.value()->backend_name() : "none";
 }

@@ -93,7 +93,7 @@ TEST_P(OpKernelsTest, ScaleAndPreluFollowTheRule) {
   for (const std::size_t n : kLengths) {
     const auto a = bytes(n);
     const ScaleRow scale{code(), real(0.1F, 2.0F), rounding()};
-    const PreluRow prelu{code(), real(0.5F, 1.5F), rounding()};
+    const ScaleRow prelu{code(), real(0.5F, 1.5F), rounding()};
     std::vector<float> negative(n);
     for (float& v : negative) v = real(-1.0F, 1.0F);
     std::vector<std::uint8_t> scaled(n + kGuard, 0xa5);
@@ -103,7 +103,7 @@ TEST_P(OpKernelsTest, ScaleAndPreluFollowTheRule) {
     for (std::size_t i = 0; i < n; ++i) {
       const volatile float v = static_cast<float>(a[i] - scale.zero) * scale.multiplier;
       ASSERT_EQ(scaled[i], rule(v, scale.to)) << n << " " << i;
-      const float slope = a[i] >= prelu.zero ? prelu.positive : negative[i];
+      const float slope = a[i] >= prelu.zero ? prelu.multiplier : negative[i];
       const volatile float w = static_cast<float>(a[i] - prelu.zero) * slope;
       ASSERT_EQ(bent[i], rule(w, prelu.to)) << n << " " << i;
     }

@@ -138,7 +138,7 @@ class PreluOperator final : public Flat {
  public:
   PreluOperator(const OperatorContext& x, const model::Prelu& op)
       : Flat(x),
-        row_{.zero = x.in(0).zero_point, .positive = op.positive, .to = x.rounding(op.lo, op.hi)},
+        row_{.zero = x.in(0).zero_point, .multiplier = op.positive, .to = x.rounding(op.lo, op.hi)},
         negative_(op.negative),
         kernel_(x.kernels.prelu) {}
 
@@ -153,7 +153,7 @@ class PreluOperator final : public Flat {
   }
 
  private:
-  PreluRow row_;
+  ScaleRow row_;
   const std::vector<float>& negative_;
   decltype(OpKernels::prelu) kernel_;
 };

@@ -27,11 +27,6 @@ struct ScaleRow {
   float multiplier = 1.0F;
   Requantise to;
 };
-struct PreluRow {
-  std::int32_t zero = 0;
-  float positive = 1.0F;
-  Requantise to;
-};
 
 // Taps is a rectangle of rows x columns pixels that lie wholly inside one image; strides in bytes.
 struct Taps {
@@ -58,8 +53,8 @@ struct OpKernels {
               std::byte* out) noexcept;
   // scale: out = requantise(f32(a - za) * m)
   void (*scale)(const std::uint8_t* a, std::size_t n, const ScaleRow& row, std::byte* out) noexcept;
-  // prelu: out = requantise(f32(a - za) * (a >= za ? positive : negative[i]))
-  void (*prelu)(const std::uint8_t* a, const float* negative, std::size_t n, const PreluRow& row,
+  // prelu: out = requantise(f32(a - za) * (a >= za ? m : negative[i]))
+  void (*prelu)(const std::uint8_t* a, const float* negative, std::size_t n, const ScaleRow& row,
                 std::byte* out) noexcept;
   // max_taps: out = the largest code over the taps. REQUIRES: at least one tap.
   void (*max_taps)(const Taps& taps, std::size_t n, std::uint8_t* out) noexcept;

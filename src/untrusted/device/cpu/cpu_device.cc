@@ -57,7 +57,7 @@ Status CpuDevice::load(std::shared_ptr<const model::Plan> plan, std::size_t max_
     if (linear == nullptr || !linear->field) continue;
     auto engine = linear::make_engine(
         *linear,
-        {.cpu = options_.cpu, .backend = options_.backend, .pool = &pool_, .max_batch = max_batch});
+        {.cpu = options_.cpu, .backend = options_.backend, .pool = pool_, .max_batch = max_batch});
     if (!engine) return engine.error();
     Layer& layer = layers[i].emplace();
     layer.engine = std::move(engine).value();
