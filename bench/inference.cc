@@ -153,7 +153,7 @@ class RepeatingPads final : public vault::Pads {
       seal(*layer, n, plan.nodes[n].inputs[0], pool);
     }
   }
-  Result<vault::PadTicket> take() override { return vault::PadTicket{1, true, 0}; }
+  Result<vault::PadTicket> take() override { return vault::PadTicket{1, true}; }
   Status pad_key(const vault::PadTicket& /*ticket*/, model::TensorId tensor,
                  field::StreamKey& key) override {
     key = stream_key(tensor);
@@ -187,14 +187,14 @@ class RepeatingPads final : public vault::Pads {
   };
   field::StreamKey stream_key(model::TensorId tensor) const {
     field::StreamKey key;
-    field::PadAddress address;
-    address.tensor = tensor;
+    field::Address address;
+    address.index = tensor;
     field::derive_stream_key(key_, address, key);
     return key;
   }
-  static vault::FactorAddress address(std::uint32_t node) {
-    vault::FactorAddress out;
-    out.node = node;
+  static field::Address address(std::uint32_t node) {
+    field::Address out;
+    out.index = node;
     return out;
   }
   void seal(const model::Linear& layer, std::uint32_t node, model::TensorId tensor,

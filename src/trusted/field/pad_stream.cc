@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <string_view>
 
 #include "base/assert.h"
 #include "base/bytes.h"
@@ -14,23 +13,33 @@
 
 namespace slalom::field {
 
-void derive_stream_key(const StreamKey& epoch_key, const PadAddress& address,
-                       std::span<std::byte, 32> stream_key) noexcept {
-  constexpr std::string_view kLabel = "slalom pad stream 1";
+std::vector<std::byte> address_bytes(const Address& address) {
+  base::ByteWriter out;
+  out.write(static_cast<std::uint8_t>(address.mode));
+  out.put(address.model);
+  out.write(address.epoch);
+  out.write(address.inference);
+  out.write(address.index);
+  return out.release();
+}
+
+void derive_key(std::string_view label, const StreamKey& epoch_key, const Address& address,
+                StreamKey& out) noexcept {
   base::ByteWriter info;
-  info.put(std::as_bytes(std::span(kLabel)));
-  info.write(static_cast<std::uint8_t>(address.mode));
-  info.put(address.model);
-  info.write(address.epoch);
-  info.write(address.inference);
-  info.write(address.tensor);
+  info.put(std::as_bytes(std::span(label)));
+  info.put(address_bytes(address));
   info.write(std::uint8_t{1});  // the number of the only block of output
   unsigned length = 0;
   const auto* const done =
       HMAC(EVP_sha256(), epoch_key.data(), static_cast<int>(epoch_key.size()),
            reinterpret_cast<const unsigned char*>(info.bytes().data()), info.bytes().size(),
-           reinterpret_cast<unsigned char*>(stream_key.data()), &length);
-  SLALOM_ASSERT(done != nullptr && length == stream_key.size());
+           reinterpret_cast<unsigned char*>(out.data()), &length);
+  SLALOM_ASSERT(done != nullptr && length == out.size());
+}
+
+void derive_stream_key(const StreamKey& epoch_key, const Address& address,
+                       StreamKey& out) noexcept {
+  derive_key("slalom pad stream 1", epoch_key, address, out);
 }
 
 PadStream::PadStream(const StreamKey& key, Field f, const Kernels& kernels) noexcept

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string_view>
+#include <vector>
 
 #include "base/secret.h"
 #include "field/kernels.h"
@@ -28,24 +30,29 @@ namespace slalom::field {
 
 using StreamKey = std::array<std::byte, 32>;
 
-// PadAddress names one pad: one tensor of one image in one attempt. Whoever holds the same key and
-// address gets the same words; a pad masks one sequence of words once (vault/pads.h counts).
-struct PadAddress {
+// Address names what is derived from an epoch key for one image in one attempt: the pad of one
+// tensor, or the key that seals the unblinding factors of one node. Whoever holds the same key and
+// address gets the same bytes; a pad masks one sequence of words once (vault/pads.h counts).
+struct Address {
   model::Privacy mode = model::Privacy::kPads;
   model::Digest model{};
   std::uint64_t epoch = 0;
   std::uint64_t inference = 0;
-  model::TensorId tensor = 0;
+  std::uint32_t index = 0;  // of the tensor or the node
 };
 
-// derive_stream_key is HKDF-Expand with SHA-256 (RFC 5869, section 2.3; the key is uniform, so
-// Extract is left out as section 3.3 allows), L = 32,
-//   info = "slalom pad stream 1" || mode (1 byte) || model (32) || epoch (8) || inference (8) ||
-//   tensor (4),
-// integers little-endian. Different addresses give independent keys. Ends the process if libcrypto
-// fails.
-void derive_stream_key(const StreamKey& epoch_key, const PadAddress& address,
-                       std::span<std::byte, 32> stream_key) noexcept;
+// address_bytes is mode (1 byte) || model (32) || epoch (8) || inference (8) || index (4), integers
+// little-endian.
+[[nodiscard]] std::vector<std::byte> address_bytes(const Address& address);
+
+// derive_key is HKDF-Expand with SHA-256 (RFC 5869, section 2.3; the epoch key is uniform, so
+// Extract is left out as section 3.3 allows), L = 32, info = label || address_bytes(address).
+// Different labels and addresses give independent keys. Ends the process if libcrypto fails.
+void derive_key(std::string_view label, const StreamKey& epoch_key, const Address& address,
+                StreamKey& out) noexcept;
+
+// derive_stream_key derives the key of a pad, under the label "slalom pad stream 1".
+void derive_stream_key(const StreamKey& epoch_key, const Address& address, StreamKey& out) noexcept;
 
 // PadStream expands one stream key. It keeps the key schedule; wiped when it dies. fill is const
 // and may run on several threads at a time.

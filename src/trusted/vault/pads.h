@@ -18,12 +18,11 @@ enum class WhenDry : std::uint8_t { kInline = 0, kWait = 1, kFail = 2 };
 constexpr auto range_of(WhenDry) { return std::pair(WhenDry::kInline, WhenDry::kFail); }
 
 // PadTicket names one image in one attempt: the inference number, unique in the process's life over
-// all models and threads, and where its unblinding factors lie (in the sealed store, or nowhere:
-// then they are computed inline).
+// all models and threads, and whether its unblinding factors lay ready (if not, they were computed
+// while the ticket was asked for).
 struct PadTicket {
   std::uint64_t inference = 0;
   bool stocked = false;
-  std::uint64_t location = 0;
 };
 
 // Pads is the supplier of one-time pads r and of u = W r for one loaded plan (DESIGN: pads).

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-target_sources(slalom_trusted PRIVATE vault/factory.cc vault/sealer.cc vault/stocked_pads.cc vault/store.cc)
+target_sources(slalom_trusted PRIVATE vault/sealer.cc vault/stocked_pads.cc vault/store.cc)

@@ -3,12 +3,14 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <utility>
+#include <variant>
 
+#include "base/arena.h"
 #include "base/assert.h"
 #include "base/bytes.h"
 #include "base/checked.h"
+#include "vault/sealer.h"
 
 namespace slalom::vault {
 namespace {
@@ -16,7 +18,6 @@ namespace {
 constexpr std::array<char, 8> kMagic = {'S', 'L', 'A', 'L', 'O', 'M', 'P', 'S'};
 constexpr std::uint32_t kStoreVersion = 1;
 constexpr std::uint64_t kFirstLocation = 4096;
-constexpr std::size_t kHeaderBytes = 64;
 constexpr Error kDry{
     Errc::kUnavailable,
     "no prepared pads are left: make more with `slalom pads`, or choose --when-dry"};
@@ -59,9 +60,8 @@ StockedPads::StockedPads(const model::Digest& digest, const Epoch& epoch, Infere
       kernels_(field::choose_kernels(options.cpu)),
       numbers_(numbers),
       store_(std::move(store)),
-      options_(options) {}
-
-StockedPads::~StockedPads() = default;
+      options_(options),
+      pool_(options.threads) {}
 
 Result<std::unique_ptr<StockedPads>> StockedPads::create(
     const model::Plan& plan, const model::Digest& digest, std::span<const std::uint32_t> nodes,
@@ -69,20 +69,36 @@ Result<std::unique_ptr<StockedPads>> StockedPads::create(
     const StockOptions& options) {
   std::unique_ptr<StockedPads> pads(
       new StockedPads(digest, epoch, numbers, std::move(store), options));
-  for (const std::uint32_t index : nodes) {
-    const auto& linear = std::get<model::Linear>(plan.nodes[index].op);
-    SLALOM_ASSERT(linear.field.has_value());
-    const Range range{*linear.field, pads->image_bytes_, linear.out().elements()};
-    const std::size_t chunks = base::div_up(range.words, chunk_words(range.field));
-    pads->image_bytes_ += range.words * field::word_bytes(range.field) + chunks * kTagBytes;
-    pads->ranges_.emplace(index, range);
-  }
-  auto factory = Factory::create(plan, nodes, options.cpu, options.threads, options.batch);
-  if (!factory.ok()) return factory.error();
-  pads->factory_ = std::move(factory).value();
-  pads->scratch_.resize(chunk_bytes(field::Field::kP31, chunk_words(field::Field::kP31)));
+  SLALOM_TRY(pads->prepare_layers(plan, nodes));
   SLALOM_TRY(pads->open_store());
   return pads;
+}
+
+Status StockedPads::prepare_layers(const model::Plan& plan, std::span<const std::uint32_t> nodes) {
+  SLALOM_ASSERT(options_.batch > 0);
+  std::size_t in = 0;
+  std::size_t out = 0;
+  for (const std::uint32_t index : nodes) {
+    const model::Node& node = plan.nodes[index];
+    const auto& linear = std::get<model::Linear>(node.op);
+    SLALOM_ASSERT(linear.field.has_value());
+    auto engine = linear::make_engine(
+        linear, {.cpu = options_.cpu, .pool = pool_, .max_batch = options_.batch});
+    if (!engine.ok()) return engine.error();
+    const Layer& layer =
+        layers_
+            .emplace(index, Layer{node.inputs[0], *linear.field, linear.in().elements(),
+                                  linear.out().elements(), image_bytes_, std::move(*engine)})
+            .first->second;
+    const std::size_t chunks = base::div_up(layer.out, chunk_words(layer.field));
+    image_bytes_ += layer.out * field::word_bytes(layer.field) + chunks * kTagBytes;
+    in = std::max(in, layer.in);
+    out = std::max(out, layer.out);
+  }
+  pads_.resize(in * options_.batch);
+  factors_.resize(out * options_.batch);
+  sealed_.resize(chunk_bytes(field::Field::kP31, chunk_words(field::Field::kP31)));
+  return {};
 }
 
 // open_store recognises what an earlier process left, removes it and writes our header.
@@ -91,41 +107,37 @@ Status StockedPads::open_store() {
     dead_stock_ = true;
     SLALOM_TRY(store_->clear());
   }
-  const auto bytes = header(epoch_, digest_, image_bytes_);
-  static_assert(kHeaderBytes <= kFirstLocation);
-  SLALOM_ASSERT(bytes.size() == kHeaderBytes);
   SLALOM_TRY(store_->reserve(kFirstLocation));
-  return store_->write(0, bytes);
+  return store_->write(0, header(epoch_, digest_, image_bytes_));
 }
 
-FactorAddress StockedPads::address(std::uint64_t inference, std::uint32_t node) const noexcept {
-  return {options_.mode, digest_, epoch_.id, inference, node};
+field::Address StockedPads::address(std::uint64_t inference, std::uint32_t index) const noexcept {
+  return {options_.mode, digest_, epoch_.id, inference, index};
+}
+
+void StockedPads::derive_pad_key(std::uint64_t inference, model::TensorId tensor,
+                                 field::StreamKey& key) const {
+  field::derive_stream_key(epoch_.key.reveal(), address(inference, tensor), key);
 }
 
 Result<PadTicket> StockedPads::take() {
+  bool stocked = true;
   std::unique_lock lock(mutex_);
-  if (stock_.empty() && options_.when_dry == WhenDry::kFail) return kDry;
   while (stock_.empty()) {
+    if (options_.when_dry == WhenDry::kFail) return kDry;
     if (options_.when_dry == WhenDry::kWait) {
       filled_.wait(lock);
       continue;
     }
+    stocked = false;
     lock.unlock();
-    {
-      const std::lock_guard factory(factory_mutex_);
-      SLALOM_TRY(make(1));
-    }
+    SLALOM_TRY(make(1));
     lock.lock();
   }
   const Stock next = stock_.front();
   stock_.pop_front();
   live_.emplace(next.inference, next.location);
-  return PadTicket{next.inference, true, next.location};
-}
-
-field::PadAddress StockedPads::pad_address(std::uint64_t inference,
-                                           model::TensorId tensor) const noexcept {
-  return {options_.mode, digest_, epoch_.id, inference, tensor};
+  return PadTicket{next.inference, stocked};
 }
 
 Status StockedPads::pad_key(const PadTicket& ticket, model::TensorId tensor,
@@ -134,46 +146,39 @@ Status StockedPads::pad_key(const PadTicket& ticket, model::TensorId tensor,
     const std::lock_guard lock(mutex_);
     if (!live_.contains(ticket.inference)) return kUsed;
   }
-  field::derive_stream_key(epoch_.key.reveal(), pad_address(ticket.inference, tensor), key);
+  derive_pad_key(ticket.inference, tensor, key);
   return {};
-}
-
-void StockedPads::pad_words(std::uint64_t inference, model::TensorId tensor, field::Field f,
-                            std::span<std::uint32_t> words) const {
-  base::Wiped<field::StreamKey> key;
-  field::derive_stream_key(epoch_.key.reveal(), pad_address(inference, tensor), key.reveal());
-  field::PadStream(key.reveal(), f, kernels_).fill(0, words);
 }
 
 Status StockedPads::open_factors(const PadTicket& ticket, std::uint32_t node, field::Field f,
                                  std::size_t first, std::span<std::uint32_t> out) {
-  std::uint64_t location = 0;
+  std::uint64_t at = kFirstLocation;
   {
     const std::lock_guard lock(mutex_);
     const auto live = live_.find(ticket.inference);
     if (live == live_.end()) return kUsed;
-    location = live->second;
+    at += live->second * image_bytes_;
   }
-  const auto range = ranges_.find(node);
-  if (range == ranges_.end() || range->second.field != f || first % chunk_words(f) != 0 ||
-      first > range->second.words || out.size() > range->second.words - first) {
+  const auto found = layers_.find(node);
+  if (found == layers_.end()) return kUsed;
+  const Layer& layer = found->second;
+  if (layer.field != f || first % chunk_words(f) != 0 || first > layer.out ||
+      out.size() > layer.out - first) {
     return kUsed;
   }
+  std::size_t chunk = first / chunk_words(f);
+  at += layer.offset + chunk * chunk_bytes(f, chunk_words(f));
   std::array<std::byte, 64 * 1024 + kTagBytes> buffer;  // NOLINT: filled by read
   Sealer sealer(epoch_.key.reveal(), address(ticket.inference, node));
-  const std::uint64_t base = kFirstLocation + location * image_bytes_ + range->second.offset;
-  while (!out.empty()) {
-    const std::size_t chunk = first / chunk_words(f);
-    const std::size_t words = std::min(chunk_words(f), range->second.words - first);
+  for (; !out.empty(); ++chunk) {
+    const std::size_t words = std::min(chunk_words(f), layer.out - chunk * chunk_words(f));
     if (out.size() < words) return kUsed;
-    const std::size_t bytes = words * field::word_bytes(f);
     const auto sealed = std::span(buffer).first(chunk_bytes(f, words));
-    SLALOM_TRY(store_->read(base + chunk * chunk_bytes(f, chunk_words(f)), sealed));
-    std::array<std::byte, kTagBytes> tag{};
-    std::memcpy(tag.data(), sealed.data() + bytes, kTagBytes);
-    SLALOM_TRY(sealer.open(static_cast<std::uint32_t>(chunk), sealed.first(bytes), tag));
+    SLALOM_TRY(store_->read(at, sealed));
+    SLALOM_TRY(sealer.open(static_cast<std::uint32_t>(chunk),
+                           sealed.first(sealed.size() - kTagBytes), sealed.last<kTagBytes>()));
     kernels_.unpack(f, sealed.data(), words, out.data());
-    first += words;
+    at += sealed.size();
     out = out.subspan(words);
   }
   return {};
@@ -195,9 +200,9 @@ std::uint64_t StockedPads::reserve_location() {
   return location;
 }
 
-// make computes and seals factors for a few new inference numbers. REQUIRES: factory_mutex_ is
-// held.
+// make computes and seals factors for a few new inference numbers.
 Status StockedPads::make(std::size_t images) {
+  const std::lock_guard factory(factory_mutex_);
   std::vector<Stock> made(images);
   Status status;
   for (Stock& stock : made) {
@@ -205,14 +210,11 @@ Status StockedPads::make(std::size_t images) {
     const std::uint64_t end = kFirstLocation + (stock.location + 1) * image_bytes_;
     if (status.ok()) status = store_->reserve(end);
   }
-  if (status.ok()) {
-    status = factory_->compute(
-        images,
-        [&](std::size_t image, model::TensorId tensor, field::Field f,
-            std::span<std::uint32_t> words) { pad_words(made[image].inference, tensor, f, words); },
-        [&](std::size_t image, std::uint32_t node, field::Field,
-            std::span<const std::uint32_t> factors) { return seal(made[image], node, factors); });
+  for (const auto& [node, layer] : layers_) {
+    if (status.ok()) status = make_factors(node, layer, made);
   }
+  base::wipe(pads_.data(), pads_.size() * sizeof(pads_[0]));
+  base::wipe(factors_.data(), factors_.size() * sizeof(factors_[0]));
   const std::lock_guard lock(mutex_);
   for (const Stock& stock : made) {
     if (status.ok()) {
@@ -225,18 +227,34 @@ Status StockedPads::make(std::size_t images) {
   return status;
 }
 
+Status StockedPads::make_factors(std::uint32_t node, const Layer& layer,
+                                 std::span<const Stock> images) {
+  SLALOM_ASSERT(images.size() <= options_.batch);
+  const auto pads = std::span(pads_).first(layer.in * images.size());
+  const auto factors = std::span(factors_).first(layer.out * images.size());
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    base::Wiped<field::StreamKey> key;
+    derive_pad_key(images[i].inference, layer.input, key.reveal());
+    field::PadStream(key.reveal(), layer.field, kernels_)
+        .fill(0, pads.subspan(i * layer.in, layer.in));
+  }
+  layer.engine->run_words(layer.field, pads, images.size(), factors);
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    SLALOM_TRY(seal(images[i], node, factors.subspan(i * layer.out, layer.out)));
+  }
+  return {};
+}
+
 Status StockedPads::seal(const Stock& stock, std::uint32_t node,
                          std::span<const std::uint32_t> factors) {
-  const Range& range = ranges_.at(node);
+  const Layer& layer = layers_.at(node);
   Sealer sealer(epoch_.key.reveal(), address(stock.inference, node));
-  std::uint64_t at = kFirstLocation + stock.location * image_bytes_ + range.offset;
+  std::uint64_t at = kFirstLocation + stock.location * image_bytes_ + layer.offset;
   for (std::uint32_t chunk = 0; !factors.empty(); ++chunk) {
-    const std::size_t words = std::min(chunk_words(range.field), factors.size());
-    const std::size_t bytes = words * field::word_bytes(range.field);
-    const auto sealed = std::span(scratch_).first(bytes + kTagBytes);
-    kernels_.pack(range.field, factors.data(), words, sealed.data());
-    sealer.seal(chunk, sealed.first(bytes),
-                std::span<std::byte, kTagBytes>(sealed.data() + bytes, kTagBytes));
+    const std::size_t words = std::min(chunk_words(layer.field), factors.size());
+    const auto sealed = std::span(sealed_).first(chunk_bytes(layer.field, words));
+    kernels_.pack(layer.field, factors.data(), words, sealed.data());
+    sealer.seal(chunk, sealed.first(sealed.size() - kTagBytes), sealed.last<kTagBytes>());
     SLALOM_TRY(store_->write(at, sealed));
     at += sealed.size();
     factors = factors.subspan(words);
@@ -258,10 +276,7 @@ Result<std::uint64_t> StockedPads::prepare(std::uint64_t count, Progress progres
   while (made < count) {
     const auto images =
         static_cast<std::size_t>(std::min<std::uint64_t>(count - made, options_.batch));
-    {
-      const std::lock_guard lock(factory_mutex_);
-      SLALOM_TRY(make(images));
-    }
+    SLALOM_TRY(make(images));
     made += images;
     if (progress != nullptr && !progress(context, made, count)) break;
   }

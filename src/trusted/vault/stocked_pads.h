@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -14,15 +15,15 @@
 
 #include "base/cpu.h"
 #include "base/secret.h"
+#include "base/thread_pool.h"
 #include "field/kernels.h"
 #include "field/pad_stream.h"
 #include "field/random.h"
+#include "linear/engine.h"
 #include "model/mode.h"
 #include "model/plan.h"
 #include "slalom/result.h"
-#include "vault/factory.h"
 #include "vault/pads.h"
-#include "vault/sealer.h"
 #include "vault/store.h"
 
 namespace slalom::vault {
@@ -53,22 +54,24 @@ struct StockOptions {
   WhenDry when_dry = WhenDry::kInline;
   base::CpuFeatures cpu;
   std::size_t threads = 1;
-  std::size_t batch = 4;  // images that the factory computes together
+  std::size_t batch = 4;  // images whose factors are computed together
 };
 
-// StockedPads keeps prepared factors sealed in a BlobStore (docs/vault-format.md) and the account
-// of them in trusted memory: which inference number lies where, and which numbers are still good.
-// An older or foreign copy of the store fails authentication; nothing that the store says is
-// believed.
+// StockedPads computes unblinding factors u = W r mod p (the linear part: zero padding, no bias)
+// for the remote layers of a plan, on this CPU, several images at a time. This is the offline half
+// of the private modes: it costs each layer once per image, in three (p24) or four (p31) limbs.
+// The factors lie sealed in a BlobStore (docs/vault-format.md), the account of them in trusted
+// memory: which inference number lies where, and which numbers are still good. An older or foreign
+// copy of the store fails authentication; nothing that the store says is believed.
 class StockedPads final : public Pads {
  public:
-  // nodes: the Linear nodes that run on devices. plan, epoch and numbers must outlive the pads; the
-  // store is owned. A store that holds another epoch's stock is emptied (dead_stock() tells).
+  // nodes: the Linear nodes that run on devices; each has a field. plan, epoch and numbers must
+  // outlive the pads; the store is owned. A store that holds another epoch's stock is emptied
+  // (dead_stock() tells).
   [[nodiscard]] static Result<std::unique_ptr<StockedPads>> create(
       const model::Plan& plan, const model::Digest& digest, std::span<const std::uint32_t> nodes,
       const Epoch& epoch, InferenceNumbers& numbers, std::unique_ptr<BlobStore> store,
       const StockOptions& options);
-  ~StockedPads() override;
 
   [[nodiscard]] Result<PadTicket> take() override;
   [[nodiscard]] Status pad_key(const PadTicket& ticket, model::TensorId tensor,
@@ -85,10 +88,12 @@ class StockedPads final : public Pads {
   [[nodiscard]] bool dead_stock() const noexcept { return dead_stock_; }
 
  private:
-  struct Range {  // where a node's factors lie within an image's part of the store
+  struct Layer {
+    model::TensorId input = 0;
     field::Field field = field::Field::kP24;
-    std::uint64_t offset = 0;
-    std::size_t words = 0;
+    std::size_t in = 0, out = 0;  // words an image
+    std::uint64_t offset = 0;     // of the factors, within an image's part of the store
+    std::unique_ptr<linear::Engine> engine;
   };
   struct Stock {
     std::uint64_t inference = 0;
@@ -97,14 +102,14 @@ class StockedPads final : public Pads {
 
   StockedPads(const model::Digest& digest, const Epoch& epoch, InferenceNumbers& numbers,
               std::unique_ptr<BlobStore> store, const StockOptions& options);
+  Status prepare_layers(const model::Plan& plan, std::span<const std::uint32_t> nodes);
   Status open_store();
   Status make(std::size_t images);
+  Status make_factors(std::uint32_t node, const Layer& layer, std::span<const Stock> images);
   Status seal(const Stock& stock, std::uint32_t node, std::span<const std::uint32_t> factors);
-  void pad_words(std::uint64_t inference, model::TensorId tensor, field::Field f,
-                 std::span<std::uint32_t> words) const;
-  [[nodiscard]] field::PadAddress pad_address(std::uint64_t inference,
-                                              model::TensorId tensor) const noexcept;
-  [[nodiscard]] FactorAddress address(std::uint64_t inference, std::uint32_t node) const noexcept;
+  void derive_pad_key(std::uint64_t inference, model::TensorId tensor, field::StreamKey& key) const;
+  // address is where everything of one image that belongs to a tensor or node is derived from.
+  [[nodiscard]] field::Address address(std::uint64_t inference, std::uint32_t index) const noexcept;
   [[nodiscard]] std::uint64_t reserve_location();
 
   const model::Digest digest_;
@@ -113,13 +118,14 @@ class StockedPads final : public Pads {
   InferenceNumbers& numbers_;
   const std::unique_ptr<BlobStore> store_;
   const StockOptions options_;
+  base::ThreadPool pool_;  // outlives the engines
   bool dead_stock_ = false;
   std::uint64_t image_bytes_ = 0;
-  std::unordered_map<std::uint32_t, Range> ranges_;  // by node; fixed after create
+  std::map<std::uint32_t, Layer> layers_;  // by node; fixed after create
 
-  std::mutex factory_mutex_;  // held while factors are computed
-  std::unique_ptr<Factory> factory_;
-  std::vector<std::byte> scratch_;
+  std::mutex factory_mutex_;  // held while factors are computed; guards the engines and
+  std::vector<std::uint32_t> pads_, factors_;  // of one layer, image after image; wiped after use
+  std::vector<std::byte> sealed_;              // one chunk
 
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable filled_;

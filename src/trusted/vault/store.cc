@@ -2,12 +2,11 @@
 #include "vault/store.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
-#include <mutex>
 
 namespace slalom::vault {
 namespace {
@@ -15,6 +14,11 @@ constexpr Error kNoRoom{Errc::kUnavailable,
                         "the pad store has no room: free disk space or ask for fewer pads"};
 constexpr Error kGone{Errc::kUnavailable, "the pad store cannot be read"};
 }  // namespace
+
+// Without memory the descriptor is -1, and reserve and write say that there is no room.
+std::unique_ptr<FileStore> FileStore::in_memory() {
+  return std::make_unique<FileStore>(memfd_create("slalom-pads", MFD_CLOEXEC));
+}
 
 FileStore::~FileStore() { close(fd_); }
 
@@ -53,38 +57,6 @@ Status FileStore::clear() {
 std::uint64_t FileStore::size() {
   struct stat info {};
   return fstat(fd_, &info) == 0 && info.st_size > 0 ? static_cast<std::uint64_t>(info.st_size) : 0;
-}
-
-Status MemoryStore::write(std::uint64_t offset, std::span<const std::byte> bytes) {
-  const std::shared_lock lock(mutex_);
-  if (offset > bytes_.size() || bytes.size() > bytes_.size() - offset) return kNoRoom;
-  std::memcpy(bytes_.data() + offset, bytes.data(), bytes.size());
-  return {};
-}
-
-Status MemoryStore::read(std::uint64_t offset, std::span<std::byte> out) {
-  const std::shared_lock lock(mutex_);
-  if (offset > bytes_.size() || out.size() > bytes_.size() - offset) return kGone;
-  std::memcpy(out.data(), bytes_.data() + offset, out.size());
-  return {};
-}
-
-Status MemoryStore::reserve(std::uint64_t bytes) {
-  const std::unique_lock lock(mutex_);
-  if (bytes > bytes_.size()) bytes_.resize(bytes);
-  return {};
-}
-
-Status MemoryStore::clear() {
-  const std::unique_lock lock(mutex_);
-  bytes_.clear();
-  bytes_.shrink_to_fit();
-  return {};
-}
-
-std::uint64_t MemoryStore::size() {
-  const std::shared_lock lock(mutex_);
-  return bytes_.size();
 }
 
 }  // namespace slalom::vault

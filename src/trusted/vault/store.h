@@ -3,9 +3,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <shared_mutex>
+#include <memory>
 #include <span>
-#include <vector>
 
 #include "slalom/result.h"
 
@@ -31,6 +30,8 @@ class BlobStore {
 class FileStore final : public BlobStore {
  public:
   explicit FileStore(int fd) noexcept : fd_(fd) {}
+  // in_memory is a store of this process's own, for stock that never leaves it.
+  [[nodiscard]] static std::unique_ptr<FileStore> in_memory();
   ~FileStore() override;
   FileStore(const FileStore&) = delete;
   FileStore& operator=(const FileStore&) = delete;
@@ -42,20 +43,6 @@ class FileStore final : public BlobStore {
 
  private:
   int fd_;
-};
-
-// MemoryStore keeps sealed blobs in this process, for stock that never leaves it.
-class MemoryStore final : public BlobStore {
- public:
-  [[nodiscard]] Status write(std::uint64_t offset, std::span<const std::byte> bytes) override;
-  [[nodiscard]] Status read(std::uint64_t offset, std::span<std::byte> out) override;
-  [[nodiscard]] Status reserve(std::uint64_t bytes) override;
-  [[nodiscard]] Status clear() override;
-  [[nodiscard]] std::uint64_t size() override;
-
- private:
-  std::shared_mutex mutex_;  // exclusive while the vector grows
-  std::vector<std::byte> bytes_;
 };
 
 }  // namespace slalom::vault

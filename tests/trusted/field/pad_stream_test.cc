@@ -60,12 +60,12 @@ TEST(PadStreamTest, KeysMatchTheVectors) {
   const std::vector<Record> records = read_vectors("key");
   ASSERT_GE(records.size(), 4U);
   for (const Record& r : records) {
-    PadAddress address;
+    Address address;
     address.mode = static_cast<model::Privacy>(std::stoi(r.at("Mode")));
     address.model = unhex(r.at("Model"));
     address.epoch = std::stoull(r.at("Epoch"));
     address.inference = std::stoull(r.at("Inference"));
-    address.tensor = static_cast<model::TensorId>(std::stoul(r.at("Tensor")));
+    address.index = static_cast<model::TensorId>(std::stoul(r.at("Tensor")));
     StreamKey key{};
     derive_stream_key(unhex(r.at("EpochKey")), address, key);
     EXPECT_EQ(key, unhex(r.at("StreamKey")));
@@ -75,13 +75,13 @@ TEST(PadStreamTest, KeysMatchTheVectors) {
 // Every part of the address changes the key.
 TEST(PadStreamTest, EveryPartOfTheAddressCounts) {
   const StreamKey epoch_key{};
-  const PadAddress base{};
-  std::vector<PadAddress> addresses(6, base);
+  const Address base{};
+  std::vector<Address> addresses(6, base);
   addresses[1].mode = model::Privacy::kSplit;
   addresses[2].model[31] = std::byte{1};
   addresses[3].epoch = 1;
   addresses[4].inference = 1;
-  addresses[5].tensor = 1;
+  addresses[5].index = 1;
   std::vector<StreamKey> keys(addresses.size());
   for (std::size_t i = 0; i < keys.size(); ++i) derive_stream_key(epoch_key, addresses[i], keys[i]);
   for (std::size_t i = 0; i < keys.size(); ++i) {

@@ -214,7 +214,7 @@ class TestPads final : public vault::Pads {
     const std::lock_guard lock(mutex_);
     if (taken >= dry_after) return Error{Errc::kUnavailable, "no pad is left"};
     live_[++taken] = {};
-    return vault::PadTicket{taken, true, 0};
+    return vault::PadTicket{taken, true};
   }
   Status pad_key(const vault::PadTicket& ticket, model::TensorId tensor,
                  field::StreamKey& key) override {
@@ -263,9 +263,9 @@ class TestPads final : public vault::Pads {
   field::StreamKey key_of(std::uint64_t inference, model::TensorId tensor) const {
     field::StreamKey key;
     key.fill(std::byte{0});
-    field::PadAddress address;
+    field::Address address;
     address.inference = inference;
-    address.tensor = tensor;
+    address.index = tensor;
     field::derive_stream_key(epoch_, address, key);
     return key;
   }

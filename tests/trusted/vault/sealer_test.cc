@@ -21,11 +21,11 @@ TEST(Sealer, AgreesWithAnotherImplementation) {
   const auto vectors = testing::read_vectors(SLALOM_VECTORS "/sealer.txt");
   ASSERT_EQ(vectors.size(), 5U);
   for (const auto& v : vectors) {
-    FactorAddress address;
+    field::Address address;
     std::memcpy(address.model.data(), v.bytes("model").data(), 32);
     address.epoch = v.number("epoch");
     address.inference = v.number("inference");
-    address.node = static_cast<std::uint32_t>(v.number("node"));
+    address.index = static_cast<std::uint32_t>(v.number("node"));
     const auto chunk = static_cast<std::uint32_t>(v.number("chunk"));
     Sealer sealer(key_of(v.bytes("epoch_key")), address);
     auto bytes = v.bytes("plain");
@@ -43,12 +43,12 @@ class SealedChunk : public ::testing::Test {
   void SetUp() override {
     for (std::size_t i = 0; i < 32; ++i) key_[i] = static_cast<std::byte>(i);
     address_.inference = 7;
-    address_.node = 3;
+    address_.index = 3;
     sealed_.assign(200, std::byte{42});
     Sealer(key_, address_).seal(5, sealed_, tag_);
   }
   // opens tries to open the sealed chunk, as changed by the test, under an address.
-  [[nodiscard]] bool opens(const FactorAddress& address, std::uint32_t chunk) const {
+  [[nodiscard]] bool opens(const field::Address& address, std::uint32_t chunk) const {
     auto bytes = sealed_;
     const auto status = Sealer(key_, address).open(chunk, bytes, tag_);
     const bool plain = std::count(bytes.begin(), bytes.end(), std::byte{42}) == 200;
@@ -58,7 +58,7 @@ class SealedChunk : public ::testing::Test {
   }
 
   field::StreamKey key_{};
-  FactorAddress address_;
+  field::Address address_;
   std::vector<std::byte> sealed_;
   std::array<std::byte, kTagBytes> tag_{};
 };
@@ -67,9 +67,9 @@ TEST_F(SealedChunk, OpensOnlyUnderItsOwnAddress) {
   EXPECT_TRUE(opens(address_, 5));
   EXPECT_FALSE(opens(address_, 6));
   for (int part = 0; part < 5; ++part) {
-    FactorAddress other = address_;
+    field::Address other = address_;
     if (part == 0) other.inference += 1;
-    if (part == 1) other.node += 1;
+    if (part == 1) other.index += 1;
     if (part == 2) other.epoch += 1;
     if (part == 3) other.model[31] ^= std::byte{1};
     if (part == 4) other.mode = model::Privacy::kSplit;

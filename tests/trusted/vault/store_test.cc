@@ -25,7 +25,7 @@ std::unique_ptr<BlobStore> temporary_file() {
 class Store : public ::testing::TestWithParam<bool> {
  protected:
   std::unique_ptr<BlobStore> store_ =
-      GetParam() ? temporary_file() : std::unique_ptr<BlobStore>(new MemoryStore());
+      GetParam() ? temporary_file() : std::unique_ptr<BlobStore>(FileStore::in_memory());
 };
 
 TEST_P(Store, KeepsWhatWasWritten) {
