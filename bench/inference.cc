@@ -69,7 +69,6 @@ class RecordingPort final : public channel::Port {
     if (used_ > memory_.size()) return Error{Errc::kUnavailable, "full"};
     return channel::Slot{at, {memory_.data() + at, bytes}};
   }
-  void release(const channel::Slot& /*slot*/) override {}
   Result<std::uint64_t> submit(channel::Request request) override {
     request.sequence = ++sequence_;
     out_ += request.input_bytes;
@@ -96,7 +95,6 @@ class RecordingPort final : public channel::Port {
   Result<std::optional<channel::Completion>> wait(std::chrono::nanoseconds /*time*/) override {
     return poll();
   }
-  void retire(std::uint64_t /*sequence*/) override {}
   std::uint64_t bytes_out() const noexcept override { return out_; }
   std::uint64_t bytes_in() const noexcept override { return in_; }
 

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // A hostile worker against the trusted end of the channel. The input is a script: what the trusted
-// side does (submit, poll, retire, release) and what the peer writes anywhere in the header and
-// rings between two such steps. Invariants: a completion names the oldest request that was made and
-// not retired, once; an error is kRejected or kUnavailable and final; slots in use never overlap.
+// side does (allocate, submit, poll) and what the peer writes anywhere in the header and rings
+// between two such steps. Invariants: a completion names the oldest request without one; an error
+// is kRejected or kUnavailable and final; slots never overlap; nothing beyond a slot is asked for.
 #include <unistd.h>
 
 #include <cstdlib>
-#include <map>
-#include <set>
 
 #include "base/bytes.h"
 #include "channel/layout.h"
@@ -30,27 +28,24 @@ class Driver {
  public:
   explicit Driver(ShmPort& port) : port_(port) {}
 
+  // Slots are taken until the area is full; from then on requests name the last one.
   void submit(std::size_t bytes) {
     auto slot = port_.allocate(bytes);
-    if (!slot.ok()) return check(slot.error(), true);
-    const auto after = slots_.lower_bound(slot->offset);
-    require(after == slots_.end() || slot->offset + bytes <= after->first);
-    require(after == slots_.begin() ||
-            std::prev(after)->second.memory.size() + std::prev(after)->first <= slot->offset);
+    if (slot.ok()) {
+      require(slot->offset >= end_ && slot->offset + bytes <= kArea);
+      end_ = slot->offset + bytes;
+      last_ = *slot;
+    } else {
+      check(slot.error(), true);
+    }
     channel::Request request{};
     request.kind = channel::InputKind::kCodes;
-    request.input_offset = request.output_offset = slot->offset;
-    request.input_bytes = request.output_bytes = static_cast<std::uint32_t>(bytes);
+    request.input_offset = request.output_offset = last_.offset;
+    request.input_bytes = request.output_bytes = static_cast<std::uint32_t>(last_.memory.size());
     const auto sent = port_.submit(request);
-    if (!sent.ok()) {
-      check(sent.error(), true);
-      port_.release(*slot);
-      return;
-    }
+    if (!sent.ok()) return check(sent.error(), true);
     require(*sent == last_submitted_ + 1);
     last_submitted_ = *sent;
-    slots_[slot->offset] = *slot;
-    open_[*sent] = *slot;
   }
 
   void poll(bool wait) {
@@ -58,17 +53,16 @@ class Driver {
     if (!got.ok()) return check(got.error(), false);
     require(!failed_);
     if (!got->has_value()) return;
-    const auto oldest = open_.begin();
-    require(oldest != open_.end() && oldest->first == (*got)->sequence);
-    port_.release(oldest->second);
-    slots_.erase(oldest->second.offset);
-    open_.erase(oldest);
+    require((*got)->sequence == ++last_answered_ && last_answered_ <= last_submitted_);
   }
 
-  void retire() {
-    if (open_.empty()) return;
-    port_.retire(open_.begin()->first);  // its slot stays in slots_ for good
-    open_.erase(open_.begin());
+  // overreach asks for what lies beyond a slot.
+  void overreach() {
+    channel::Request request{};
+    request.kind = channel::InputKind::kRetained;
+    request.output_offset = last_.offset;
+    request.output_bytes = static_cast<std::uint32_t>(last_.memory.size() + 1);
+    require(!port_.submit(request).ok());
   }
 
  private:
@@ -79,8 +73,9 @@ class Driver {
 
   ShmPort& port_;
   std::uint64_t last_submitted_ = 0;
-  std::map<std::uint64_t, channel::Slot> slots_;
-  std::map<std::uint64_t, channel::Slot> open_;
+  std::uint64_t last_answered_ = 0;
+  std::uint64_t end_ = 0;  // of the slots so far
+  channel::Slot last_;
   bool failed_ = false;
 };
 
@@ -108,7 +103,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         driver.poll(true);
         break;
       case 4:
-        driver.retire();
+        driver.overreach();
         break;
       case 5: {  // an answer descriptor
         const auto entry = script.read<std::uint8_t>();

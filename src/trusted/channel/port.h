@@ -34,9 +34,8 @@ class Port {
  public:
   virtual ~Port() = default;
 
-  // allocate reserves a slot, 64-byte aligned; release gives it back once no request names it.
+  // allocate reserves a slot, 64-byte aligned, for the life of the port.
   [[nodiscard]] virtual Result<Slot> allocate(std::size_t bytes) = 0;
-  virtual void release(const Slot& slot) = 0;
 
   // submit fences earlier non-temporal stores, then announces the request. The sequence number is
   // chosen by the port and returned.
@@ -45,10 +44,6 @@ class Port {
   // poll returns the next completion, or nothing at once. wait blocks up to the given time.
   [[nodiscard]] virtual Result<std::optional<Completion>> poll() = 0;
   [[nodiscard]] virtual Result<std::optional<Completion>> wait(std::chrono::nanoseconds time) = 0;
-
-  // retire forgets an outstanding request: its late answer will be dropped unread and its slots are
-  // not handed out again in this segment's life.
-  virtual void retire(std::uint64_t sequence) = 0;
 
   // bytes sent to and received from the device so far.
   [[nodiscard]] virtual std::uint64_t bytes_out() const noexcept = 0;

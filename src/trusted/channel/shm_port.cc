@@ -3,6 +3,7 @@
 
 #include <xmmintrin.h>
 
+#include <algorithm>
 #include <bit>
 #include <chrono>
 
@@ -36,8 +37,7 @@ ShmPort::ShmPort(outside::SharedMemory memory, const Sizes& sizes)
       view_(memory_.bytes()),
       capacity_(sizes.capacity),
       data_offset_(data_offset(sizes.capacity)),
-      slots_(memory_.bytes().size() - data_offset_, std::size_t{4} * sizes.capacity),
-      outstanding_(sizes.capacity) {
+      expected_(sizes.capacity) {
   view_.store(kMagicAt, kMagic, std::memory_order_relaxed);
   view_.store(kVersionAt, kVersion, std::memory_order_relaxed);
   view_.store(kCapacityAt, capacity_, std::memory_order_relaxed);
@@ -59,40 +59,37 @@ Error ShmPort::close(Errc code, const char* message) noexcept {
 
 Result<Slot> ShmPort::allocate(std::size_t bytes) {
   if (closed_) return *closed_;
-  const auto offset = slots_.allocate(bytes);
-  if (!offset) return Error{Errc::kUnavailable, "the data area of the channel is full"};
-  return Slot{*offset,
-              memory_.bytes().subspan(data_offset_ + static_cast<std::size_t>(*offset), bytes)};
+  const auto left = memory_.bytes().subspan(data_offset_ + allocated_);
+  if (bytes == 0 || bytes > left.size()) {
+    return Error{Errc::kUnavailable, "the data area of the channel is full"};
+  }
+  slots_.push_back({allocated_, left.first(bytes)});
+  allocated_ += base::round_up(bytes, kSlotAlignment);
+  return slots_.back();
 }
 
-void ShmPort::release(const Slot& slot) {
-  const auto inside = [&slot](std::uint64_t offset) {
-    return offset >= slot.offset && offset - slot.offset < slot.memory.size();
-  };
-  for (std::uint64_t n = received_; n != submitted_; ++n) {
-    const Outstanding& o = outstanding(n);
-    if (inside(o.output_offset) || (o.has_input && inside(o.input_offset))) {
-      slots_.retire(slot.offset);
-    }
-  }
-  slots_.release(slot.offset);
+bool ShmPort::inside_slot(std::uint64_t offset, std::uint64_t bytes) const noexcept {
+  return std::any_of(slots_.begin(), slots_.end(), [&](const Slot& slot) {
+    return offset >= slot.offset && bytes <= slot.memory.size() &&
+           offset - slot.offset <= slot.memory.size() - bytes;
+  });
 }
 
 Result<std::uint64_t> ShmPort::submit(Request request) {
   if (closed_) return *closed_;
-  const bool has_input = request.kind != InputKind::kRetained;
-  if ((has_input ? !slots_.contains(request.input_offset, request.input_bytes)
-                 : request.input_bytes != 0) ||
-      request.output_bytes == 0 || !slots_.contains(request.output_offset, request.output_bytes)) {
+  const bool input_named = request.kind == InputKind::kRetained
+                               ? request.input_bytes == 0
+                               : inside_slot(request.input_offset, request.input_bytes);
+  if (!input_named || request.output_bytes == 0 ||
+      !inside_slot(request.output_offset, request.output_bytes)) {
     return Error{Errc::kInvalidArgument, "a request names memory outside its slots"};
   }
   if (submitted_ - received_ == capacity_) {
     return Error{Errc::kUnavailable, "too many requests wait for an answer"};
   }
+  expected_[submitted_ % capacity_] = request.output_bytes;
   request.sequence = submitted_ + 1;
   request.zero = {};
-  outstanding(submitted_) = {request.input_offset, request.output_offset, request.output_bytes,
-                             has_input, false};
   view_.copy_out(request_at(submitted_, capacity_), request);
   ++submitted_;
   bytes_out_ += request.input_bytes;
@@ -119,27 +116,23 @@ Result<std::optional<Answer>> ShmPort::next_answer() {
 }
 
 Result<std::optional<Completion>> ShmPort::poll() {
-  for (;;) {
-    const auto next = next_answer();
-    if (!next) return next.error();
-    if (!next->has_value()) return std::optional<Completion>();
-    const Answer& answer = **next;
-    const Outstanding& o = outstanding(received_);
-    if (answer.sequence != received_ + 1) {
-      return close(Errc::kRejected, "a device answered a request that was not next");
-    }
-    const bool done = answer.status == AnswerStatus::kDone;
-    if (!done && answer.status != AnswerStatus::kFailed) {
-      return close(Errc::kRejected, "a device gave an answer of no known kind");
-    }
-    if (answer.output_bytes != (done ? o.output_bytes : 0)) {
-      return close(Errc::kRejected, "a device gave an answer of the wrong size");
-    }
-    ++received_;
-    if (o.retired) continue;
-    if (done) bytes_in_ += o.output_bytes;
-    return std::optional(Completion{answer.sequence, done, answer.device_ns});
+  const auto next = next_answer();
+  if (!next) return next.error();
+  if (!next->has_value()) return std::optional<Completion>();
+  const Answer& answer = **next;
+  if (answer.sequence != received_ + 1) {
+    return close(Errc::kRejected, "a device answered a request that was not next");
   }
+  const bool done = answer.status == AnswerStatus::kDone;
+  if (!done && answer.status != AnswerStatus::kFailed) {
+    return close(Errc::kRejected, "a device gave an answer of no known kind");
+  }
+  if (answer.output_bytes != (done ? expected_[received_ % capacity_] : 0)) {
+    return close(Errc::kRejected, "a device gave an answer of the wrong size");
+  }
+  ++received_;
+  bytes_in_ += answer.output_bytes;
+  return std::optional(Completion{answer.sequence, done, answer.device_ns});
 }
 
 Result<std::optional<Completion>> ShmPort::wait(nanoseconds time) {
@@ -149,14 +142,6 @@ Result<std::optional<Completion>> ShmPort::wait(nanoseconds time) {
     return !found.ok() || found->has_value();
   });
   return found;
-}
-
-void ShmPort::retire(std::uint64_t sequence) {
-  if (sequence <= received_ || sequence > submitted_) return;
-  Outstanding& o = outstanding(sequence - 1);
-  o.retired = true;
-  slots_.retire(o.output_offset);
-  if (o.has_input) slots_.retire(o.input_offset);
 }
 
 }  // namespace slalom::channel

@@ -9,7 +9,6 @@
 
 #include "channel/port.h"
 #include "channel/shared.h"
-#include "channel/slots.h"
 #include "outside.h"
 #include "slalom/result.h"
 
@@ -41,30 +40,18 @@ class ShmPort final : public Port {
   [[nodiscard]] int descriptor() const noexcept { return memory_.descriptor(); }
 
   [[nodiscard]] Result<Slot> allocate(std::size_t bytes) override;
-  // A slot that an unanswered request names is retired instead of given back.
-  void release(const Slot& slot) override;
   // kInvalidArgument: a range outside one slot; kUnavailable: `capacity` requests are unanswered.
   [[nodiscard]] Result<std::uint64_t> submit(Request request) override;
   [[nodiscard]] Result<std::optional<Completion>> poll() override;
   [[nodiscard]] Result<std::optional<Completion>> wait(std::chrono::nanoseconds time) override;
-  void retire(std::uint64_t sequence) override;
   [[nodiscard]] std::uint64_t bytes_out() const noexcept override { return bytes_out_; }
   [[nodiscard]] std::uint64_t bytes_in() const noexcept override { return bytes_in_; }
 
  private:
-  struct Outstanding {
-    std::uint64_t input_offset = 0;
-    std::uint64_t output_offset = 0;
-    std::uint32_t output_bytes = 0;
-    bool has_input = false;
-    bool retired = false;
-  };
-
   ShmPort(outside::SharedMemory memory, const Sizes& sizes);
   Error close(Errc code, const char* message) noexcept;
-  [[nodiscard]] Outstanding& outstanding(std::uint64_t n) noexcept {
-    return outstanding_[static_cast<std::size_t>(n % capacity_)];
-  }
+  // inside_slot says whether bytes [offset, offset + bytes) of the data area lie in one slot.
+  [[nodiscard]] bool inside_slot(std::uint64_t offset, std::uint64_t bytes) const noexcept;
   // next_answer takes the next descriptor off the ring, or nothing.
   [[nodiscard]] Result<std::optional<Answer>> next_answer();
 
@@ -72,10 +59,11 @@ class ShmPort final : public Port {
   SharedView view_;
   std::uint32_t capacity_;
   std::size_t data_offset_;
-  SlotAllocator slots_;
-  std::vector<Outstanding> outstanding_;  // request n at n mod capacity
-  std::uint64_t submitted_ = 0;           // requests announced; request n has sequence n + 1
-  std::uint64_t received_ = 0;            // answers taken
+  std::vector<Slot> slots_;
+  std::size_t allocated_ = 0;            // of the data area
+  std::vector<std::uint32_t> expected_;  // output bytes of request n at n mod capacity
+  std::uint64_t submitted_ = 0;          // requests announced; request n has sequence n + 1
+  std::uint64_t received_ = 0;           // answers taken
   std::uint64_t bytes_out_ = 0;
   std::uint64_t bytes_in_ = 0;
   std::optional<Error> closed_;

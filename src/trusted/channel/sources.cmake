@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-target_sources(slalom_trusted PRIVATE outside.cc channel/shm_port.cc channel/slots.cc)
+target_sources(slalom_trusted PRIVATE outside.cc channel/shm_port.cc)

@@ -106,7 +106,6 @@ class TestPort final : public channel::Port {
     used_ += (bytes + 63) / 64 * 64;
     return channel::Slot{at, {memory_.data() + at, bytes}};
   }
-  void release(const channel::Slot& /*slot*/) override {}
   Result<std::uint64_t> submit(channel::Request request) override {
     if (closed_) return lost();
     request.sequence = ++requests;
@@ -150,7 +149,6 @@ class TestPort final : public channel::Port {
     }
     return found;
   }
-  void retire(std::uint64_t /*sequence*/) override {}
   std::uint64_t bytes_out() const noexcept override { return bytes_out_; }
   std::uint64_t bytes_in() const noexcept override { return bytes_in_; }
 

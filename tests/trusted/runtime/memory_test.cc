@@ -77,7 +77,6 @@ class MutePort final : public channel::Port {
     used_ += bytes;
     return channel::Slot{at, {memory_.data() + at, bytes}};
   }
-  void release(const channel::Slot& /*slot*/) override {}
   Result<std::uint64_t> submit(channel::Request request) override {
     request.sequence = ++sequence_;
     queue_.push_back(request);
@@ -97,7 +96,6 @@ class MutePort final : public channel::Port {
   Result<std::optional<channel::Completion>> wait(std::chrono::nanoseconds /*time*/) override {
     return poll();
   }
-  void retire(std::uint64_t /*sequence*/) override {}
   std::uint64_t bytes_out() const noexcept override { return 0; }
   std::uint64_t bytes_in() const noexcept override { return 0; }
 
