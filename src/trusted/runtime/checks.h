@@ -8,14 +8,10 @@
 #include <vector>
 
 #include "base/arena.h"
-#include "base/cpu.h"
-#include "base/thread_pool.h"
+#include "base/checked.h"
 #include "field/challenge.h"
-#include "field/kernels.h"
 #include "field/random.h"
-#include "model/mode.h"
-#include "model/plan.h"
-#include "runtime/program.h"
+#include "runtime/setup.h"
 #include "slalom/result.h"
 
 namespace slalom::runtime {
@@ -31,23 +27,15 @@ namespace slalom::runtime {
 // One thread, except where it says otherwise.
 class Checks {
  public:
-  struct Options {
-    model::Integrity integrity = model::Integrity::kPreprocessed;
-    field::InputForm form = field::InputForm::kCodes;
-    std::size_t micro_batch = 1;
-    field::ChallengeOptions challenge;
-    base::CpuFeatures cpu;
-  };
-  // random: null for the system's generator. The plan, the program, the kernels, the pool and
+  // tries: devices times verdicts in flight. random: null for the system's generator. setup and
   // random must outlive the checks.
-  [[nodiscard]] static Result<std::unique_ptr<Checks>> create(
-      const model::Plan& plan, const Program& program, const Options& options,
-      const field::Kernels& kernels, base::ThreadPool& pool, field::Random* random);
+  [[nodiscard]] static Result<std::unique_ptr<Checks>> create(Setup& setup, std::size_t tries,
+                                                              field::Random* random);
 
   using Set = std::shared_ptr<const field::ChallengeSet>;
   // set is what new work begins with; null in the other forms, and after retire until renew.
   [[nodiscard]] const Set& set() const noexcept { return set_; }
-  // retire drops the set after a rejection; renew makes a fresh one.
+  // retire drops the set after a rejection; renew makes a fresh one if there is none.
   void retire() noexcept { set_.reset(); }
   [[nodiscard]] Status renew();
 
@@ -65,39 +53,29 @@ class Checks {
                      std::span<const std::uint8_t* const> codes, field::Verdict& verdict) noexcept;
 
   // expected is how many checks a verdict over `images` images must hold.
-  [[nodiscard]] std::uint64_t expected(std::size_t images) const noexcept;
-  // input_side_first says that check_input belongs to the upload, with set()->layers()[link].
-  [[nodiscard]] bool input_side_first() const noexcept {
-    return options_.integrity == model::Integrity::kPreprocessed;
+  [[nodiscard]] std::uint64_t expected(std::size_t images) const noexcept {
+    return setup_.program.links.size() * base::div_up(images, images_each_);
   }
   // bits is what a verdict is worth: -log2 of the probability that a wrong answer leaves, over all
   // tries; 0 with integrity off.
   [[nodiscard]] double bits() const noexcept { return bits_; }
 
  private:
-  Checks(const model::Plan& plan, const Program& program, const Options& options,
-         const field::Kernels& kernels, base::ThreadPool& pool)
-      : plan_(plan), program_(program), options_(options), kernels_(kernels), pool_(pool) {}
+  explicit Checks(Setup& setup) : setup_(setup) {}
   Status prepare(field::Random* random);
   Status prepare_fresh();
-  [[nodiscard]] bool fresh() const noexcept { return !fresh_.empty(); }
-  [[nodiscard]] bool batched() const noexcept {
-    return options_.integrity == model::Integrity::kBatched;
-  }
   // input_sum is the input side of one fresh challenge over the images that it covers.
   [[nodiscard]] field::Residues input_sum(const field::FreshChallenge& challenge,
                                           std::uint32_t link,
                                           std::span<const std::uint8_t* const> codes) noexcept;
 
-  const model::Plan& plan_;
-  const Program& program_;
-  Options options_;
-  const field::Kernels& kernels_;
-  base::ThreadPool& pool_;
+  Setup& setup_;
+  field::ChallengeOptions options_;
   std::unique_ptr<field::Random> own_random_;
   field::Random* random_ = nullptr;
   std::vector<field::CheckedLayer> layers_;
   Set set_;
+  std::size_t images_each_ = 1;               // images that one challenge covers
   std::vector<field::FreshChallenge> fresh_;  // plain: one an image; batched: one
   base::SecretArena scratch_;
   std::vector<std::span<std::uint32_t>> worker_scratch_;

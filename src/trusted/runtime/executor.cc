@@ -3,6 +3,9 @@
 
 #include <algorithm>
 
+#include "runtime/lane.h"
+#include "runtime/ops/kernels.h"
+#include "runtime/setup.h"
 #include "runtime/streaming.h"
 
 namespace slalom::runtime {
@@ -39,7 +42,39 @@ Status check_placement(const model::Plan& plan, const Placement& placement) {
   return {};
 }
 
+Operators make_operators(const model::Plan& plan, const base::CpuFeatures& cpu) {
+  Operators operators;
+  for (const model::Node& node : plan.nodes) {
+    operators.push_back(
+        make_operator({plan, node, choose_op_kernels(cpu), field::choose_kernels(cpu)}));
+  }
+  return operators;
+}
+
 }  // namespace
+
+Setup::Setup(const model::Plan& the_plan, const Placement& placement, const Options& the_options,
+             vault::Pads* the_pads)
+    : plan(the_plan),
+      options(the_options),
+      pads(the_pads),
+      kernels(field::choose_kernels(options.cpu)),
+      operators(make_operators(plan, options.cpu)),
+      pool(options.threads),
+      program(make_program(plan, placement, operators,
+                           {.micro_batch = options.micro_batch,
+                            .blinded = pads != nullptr,
+                            .keep_inputs = keep_inputs(),
+                            .threads = pool.size()})) {}
+
+// A slot holds what is sent and answered; what is kept inside does not change its size.
+std::size_t port_bytes(const model::Plan& plan, const Placement& placement,
+                       const Options& options) {
+  const Program program = make_program(
+      plan, placement, make_operators(plan, options.cpu),
+      {.micro_batch = options.micro_batch, .blinded = options.privacy != model::Privacy::kOff});
+  return program.slot_bytes * options.in_flight;
+}
 
 Placement default_placement(const model::Plan& plan) {
   Placement placement;
@@ -62,12 +97,7 @@ Result<std::unique_ptr<Executor>> Executor::create(const model::Plan& plan,
   const bool remote = std::find(used.remote.begin(), used.remote.end(), true) != used.remote.end();
   const bool blinded = remote && options.privacy != model::Privacy::kOff;
   if (blinded && pads == nullptr) return wrong("privacy needs a supply of pads");
-  return StreamingExecutor::create({.plan = plan,
-                                    .options = options,
-                                    .ports = {ports.begin(), ports.end()},
-                                    .pads = blinded ? pads : nullptr,
-                                    .random = random},
-                                   used);
+  return make_streaming_executor(plan, used, options, ports, blinded ? pads : nullptr, random);
 }
 
 }  // namespace slalom::runtime

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <chrono>
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -10,9 +10,7 @@
 #include "channel/port.h"
 #include "field/challenge.h"
 #include "field/kernels.h"
-#include "model/plan.h"
 #include "runtime/checks.h"
-#include "runtime/program.h"
 #include "slalom/result.h"
 #include "vault/pads.h"
 
@@ -25,15 +23,15 @@ inline constexpr std::size_t kMaxImages = 256;
 // memory that it will ever need. One thread, but for the tiles of one step.
 struct Lane {
   enum class State : std::uint8_t {
-    kFree,      // holds no images
-    kRunning,   // between two steps, or waiting for an answer
-    kFinished,  // the verdict is in and good; waits for its turn to be delivered
-    kFailed,    // nothing may be released; waits for its turn to be reported
-    kDraining,  // failed, and the device still owes answers for its slot: they are dropped unread
+    kFree,     // holds no images
+    kRunning,  // between two steps, or waiting for an answer
+    // The verdict is in and good, or nothing may be released. Free again when the sink was told and
+    // the device owes no answer for the slot (late ones are dropped unread).
+    kEnded,
   };
   State state = State::kFree;
-  Error error;            // of kFailed and kDraining
-  bool reported = false;  // of kDraining: the sink was told already
+  Status outcome;         // of kEnded
+  bool reported = false;  // of kEnded: the sink was told
 
   std::uint64_t first_image = 0;
   std::size_t images = 0;
@@ -45,24 +43,14 @@ struct Lane {
   Checks::Set set;
   field::Verdict verdict;
   std::vector<vault::PadTicket> tickets;  // one an image; empty when none was taken
-  struct Answer {
-    std::uint64_t sequence = 0;  // 0: not asked
-    bool arrived = false;
-  };
-  std::vector<Answer> answers;            // by link
+  std::vector<std::uint64_t> awaited;     // by link: the request without an answer, or 0
   std::span<field::Residues> input_sums;  // by link, then image
 
   std::byte* arena = nullptr;        // the program's tensors
   std::vector<channel::Slot> slots;  // by port
 
-  [[nodiscard]] bool waits(std::uint32_t link) const noexcept {
-    return answers[link].sequence != 0 && !answers[link].arrived;
-  }
   [[nodiscard]] bool owed() const noexcept {
-    for (std::uint32_t l = 0; l < answers.size(); ++l) {
-      if (waits(l)) return true;
-    }
-    return false;
+    return std::any_of(awaited.begin(), awaited.end(), [](std::uint64_t s) { return s != 0; });
   }
 };
 

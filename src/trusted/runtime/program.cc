@@ -4,15 +4,20 @@
 #include <algorithm>
 #include <numeric>
 #include <optional>
+#include <span>
 #include <variant>
 
-#include "base/assert.h"
+#include "base/checked.h"
 #include "runtime/memory_plan.h"
+#include "vault/pads.h"
 
 namespace slalom::runtime {
 namespace {
 
 constexpr std::uint32_t kNever = ~0U;
+// kTileElements of one image are worked on at a time: with four images, pads and the input side's
+// vectors a tile needs some 300 KiB.
+constexpr std::size_t kTileElements = 16'384;
 
 class Compiler {
  public:
@@ -25,9 +30,10 @@ class Compiler {
     order_nodes();
     make_steps();
     make_links();
-    find_passing();
+    for (Step& step : program_.steps) cut(step);
     place_tensors();
     place_slots();
+    for (model::TensorId t = 0; t < root_.size(); ++t) program_.places[t] = place(t);
     return std::move(program_);
   }
 
@@ -35,16 +41,23 @@ class Compiler {
   [[nodiscard]] std::size_t elements(model::TensorId t) const {
     return plan_.tensors[t].shape.elements();
   }
-  [[nodiscard]] model::TensorId root(model::TensorId t) const { return program_.root[t]; }
+  [[nodiscard]] std::size_t bytes(model::TensorId t) const {
+    return elements(t) * element_bytes(plan_.tensors[t].dtype);
+  }
   // made is the step in which a tensor's memory is written; 0: inputs and constants.
-  [[nodiscard]] std::uint32_t made(model::TensorId t) const { return made_[root(t)]; }
+  [[nodiscard]] std::uint32_t made(model::TensorId t) const { return made_[root_[t]]; }
+  [[nodiscard]] Place& place(model::TensorId t) { return program_.places[root_[t]]; }
+  [[nodiscard]] std::uint32_t last_step() const {
+    return static_cast<std::uint32_t>(program_.steps.size() - 1);
+  }
 
   void find_roots() {
-    program_.root.resize(plan_.tensors.size());
-    std::iota(program_.root.begin(), program_.root.end(), model::TensorId{0});
+    program_.places.resize(plan_.tensors.size());
+    root_.resize(plan_.tensors.size());
+    std::iota(root_.begin(), root_.end(), model::TensorId{0});
     for (const model::Node& node : plan_.nodes) {
       if (std::holds_alternative<model::Reshape>(node.op)) {
-        program_.root[node.output] = program_.root[node.inputs[0]];
+        root_[node.output] = root_[node.inputs[0]];
       }
     }
   }
@@ -78,7 +91,6 @@ class Compiler {
       for (std::size_t j = i + 1; j < order_.size(); ++j) {
         if (order_[j] != kNever && join(order_[j])) order_[j] = kNever;
       }
-      chain_.clear();
     }
   }
 
@@ -102,22 +114,15 @@ class Compiler {
     step.units = step.whole ? out : step.head.total;
     step.head.per_unit = 1;
     step.unit_elements = out / step.units;
-    made_[node.output] = static_cast<std::uint32_t>(program_.steps.size());
-    chain_.push_back({node.output, step.unit_elements});
     banded_ = false;
     program_.steps.push_back(std::move(step));
+    make(node.output, program_.steps.back().unit_elements);
   }
 
-  // Made is a tensor of the step under construction with its elements per unit.
-  struct Made {
-    model::TensorId tensor = 0;
-    std::size_t per_unit = 0;
-  };
-  [[nodiscard]] std::optional<std::size_t> in_chain(model::TensorId tensor) const {
-    for (const Made& m : chain_) {
-      if (root(m.tensor) == root(tensor)) return m.per_unit;
-    }
-    return std::nullopt;
+  // make says that the step under construction makes a tensor, so many elements a unit.
+  void make(model::TensorId tensor, std::size_t per_unit) {
+    made_[tensor] = last_step();
+    place(tensor).elements = {tensor, per_unit, elements(tensor)};
   }
 
   // join adds node n to the tail of the step under construction if it can run tile by tile there.
@@ -127,12 +132,10 @@ class Compiler {
     const model::Node& node = plan_.nodes[n];
     std::optional<std::size_t> per_unit;
     for (const model::TensorId in : node.inputs) {
-      const auto here = in_chain(in);
-      if (!here) {
-        if (made(in) == kNever) return false;
-        continue;
-      }
-      if (per_unit && *per_unit != *here) return false;
+      if (made(in) == kNever) return false;
+      if (made(in) != last_step()) continue;
+      const std::size_t here = place(in).elements.per_unit;
+      if (per_unit && *per_unit != here) return false;
       if (op->flat() && elements(in) != elements(node.output)) return false;
       per_unit = here;
     }
@@ -156,24 +159,26 @@ class Compiler {
     const std::size_t times = unit / step.unit_elements;
     step.units = op.units();
     step.unit_elements = unit;
-    step.head.per_unit *= times;
-    for (Part& part : step.tail) part.per_unit *= times;
-    for (Made& m : chain_) m.per_unit *= times;
+    const auto widen = [&](Part& part) {
+      part.per_unit *= times;
+      place(plan_.nodes[part.index].output).elements.per_unit *= times;
+    };
+    widen(step.head);
+    for (Part& part : step.tail) widen(part);
     banded_ = true;
     append(n, 1, elements(node.output) / op.units());
     return true;
   }
 
   void append(std::uint32_t n, std::size_t op_units, std::size_t per_unit) {
-    const model::Node& node = plan_.nodes[n];
     program_.steps.back().tail.push_back({n, op_units, operators_[n]->units()});
-    made_[node.output] = static_cast<std::uint32_t>(program_.steps.size() - 1);
-    chain_.push_back({node.output, per_unit});
+    make(plan_.nodes[n].output, per_unit);
   }
 
   void make_links() {
     std::vector<std::uint32_t> upload_of(plan_.tensors.size(), kNever);
-    for (Step& step : program_.steps) {
+    for (std::uint32_t i = 0; i < program_.steps.size(); ++i) {
+      Step& step = program_.steps[i];
       if (step.kind != StepKind::kRemoteLinear) continue;
       const model::Node& node = plan_.nodes[step.head.index];
       const auto& linear = std::get<model::Linear>(node.op);
@@ -183,14 +188,15 @@ class Compiler {
         Upload u;
         u.tensor = node.inputs[0];
         u.field = *linear.field;
-        u.words = linear.in().elements();
-        u.image_bytes = u.words * (options_.blinded ? field::word_bytes(u.field) : 1);
+        u.image_bytes =
+            linear.in().elements() * (options_.blinded ? field::word_bytes(u.field) : 1);
         program_.uploads.push_back(std::move(u));
       }
       step.link = static_cast<std::uint32_t>(program_.links.size());
       program_.uploads[upload].links.push_back(step.link);
       Link link;
       link.node = step.head.index;
+      link.step = i;
       link.upload = upload;
       link.field = *linear.field;
       link.positions = linear.out().positions();
@@ -205,117 +211,106 @@ class Compiler {
   void add_send(std::uint32_t u) {
     const model::TensorId tensor = program_.uploads[u].tensor;
     Step& step = program_.steps[made(tensor)];
-    Part send{u, 0, elements(tensor)};
+    Part send{u, place(tensor).elements.per_unit, elements(tensor)};
     if (step.kind == StepKind::kInput) {
       step.units = std::max(step.units, send.total);
       send.per_unit = 1;
-    } else if (root(plan_.nodes[step.head.index].output) == root(tensor)) {
-      send.per_unit = step.unit_elements;
-    } else {
-      for (const Part& part : step.tail) {
-        if (root(plan_.nodes[part.index].output) != root(tensor)) continue;
-        send.per_unit = part.per_unit * (send.total / part.total);
-      }
     }
     step.sends.push_back(send);
   }
 
-  // A tensor passes if every reader is an operator in the tail of the step that makes it, or a
-  // remote layer, whose upload is part of that step, and nobody needs it afterwards.
-  void find_passing() {
-    program_.passing.resize(plan_.tensors.size());
-    for (std::uint32_t i = 1; i < program_.steps.size(); ++i) {
-      const Step& step = program_.steps[i];
-      if (!step.whole) start_passing(step.head.index, step.unit_elements);
-      for (const Part& part : step.tail) {
-        const std::size_t out = elements(plan_.nodes[part.index].output);
-        start_passing(part.index, part.per_unit * (out / part.total));
-      }
+  // With pads the edges of tasks should fall on the edges of sealed chunks, since a chunk is opened
+  // as a whole.
+  void cut(Step& step) const {
+    step.tile_units = std::max<std::size_t>(1, kTileElements / step.unit_elements);
+    if (step.kind == StepKind::kOperator && !step.whole) {
+      step.tile_units = std::max(step.tile_units, operators_[step.head.index]->grain());
     }
-    for (const model::Output& output : plan_.outputs) stay(output.tensor);
-    for (std::uint32_t i = 1; i < program_.steps.size(); ++i) {
-      const Step& step = program_.steps[i];
-      for (const Part& part : step.tail) {
-        for (const model::TensorId in : plan_.nodes[part.index].inputs) {
-          if (made(in) != i) stay(in);
-        }
-      }
-      if (step.kind == StepKind::kRemoteLinear && !options_.keep_inputs) continue;
-      for (const model::TensorId in : plan_.nodes[step.head.index].inputs) stay(in);
-    }
-    for (model::TensorId t = 0; t < plan_.tensors.size(); ++t) {
-      program_.passing[t] = program_.passing[root(t)];
-    }
-  }
-  void start_passing(std::uint32_t node, std::size_t per_unit) {
-    const model::TensorId t = plan_.nodes[node].output;
-    program_.passing[t] = {true, {t, per_unit, elements(t)}};
-  }
-  void stay(model::TensorId t) { program_.passing[root(t)].passing = false; }
-
-  [[nodiscard]] std::uint32_t end() const {
-    return static_cast<std::uint32_t>(program_.steps.size());
+    step.task_units = step.tile_units;
+    if (step.kind != StepKind::kRemoteLinear || !options_.blinded) return;
+    const std::size_t chunk = vault::Pads::chunk_words(program_.links[step.link].field);
+    const std::size_t aligned = std::lcm(step.unit_elements, chunk) / step.unit_elements;
+    const std::size_t most = step.units / (2 * options_.threads);
+    step.task_units = aligned <= most ? aligned : std::max(step.tile_units, most);
   }
 
-  void place_tensors() {
+  // lifetimes says from when to when each root tensor is needed in trusted memory.
+  [[nodiscard]] std::vector<Lifetime> lifetimes() const {
     std::vector<Lifetime> life(plan_.tensors.size());
-    const auto keep = [&](model::TensorId tensor, std::uint32_t until) {
-      Lifetime& l = life[root(tensor)];
-      l.last = std::max(l.last, until);
+    for (model::TensorId t = 0; t < life.size(); ++t) life[t].first = life[t].last = made_[t];
+    const auto keep = [&](std::span<const model::TensorId> tensors, std::uint32_t until) {
+      for (const model::TensorId t : tensors) {
+        life[root_[t]].last = std::max(life[root_[t]].last, until);
+      }
     };
-    for (model::TensorId t = 0; t < plan_.tensors.size(); ++t) {
-      if (root(t) != t || program_.passing[t].passing) continue;
-      life[t].bytes = options_.micro_batch * elements(t) * element_bytes(plan_.tensors[t].dtype);
-      life[t].first = life[t].last = made_[t];
-    }
+    const std::uint32_t end = last_step() + 1;
     // Inputs stay: work lost with a device starts again from them. Constants are written once.
-    for (const model::TensorId t : plan_.inputs) keep(t, end());
+    keep(plan_.inputs, end);
     for (const model::Node& node : plan_.nodes) {
-      if (std::holds_alternative<model::Constant>(node.op)) keep(node.output, end());
+      if (std::holds_alternative<model::Constant>(node.op)) keep({&node.output, 1}, end);
     }
-    for (const model::Output& output : plan_.outputs) keep(output.tensor, end());
+    for (const model::Output& output : plan_.outputs) keep({&output.tensor, 1}, end);
     for (std::uint32_t i = 1; i < program_.steps.size(); ++i) {
       const Step& step = program_.steps[i];
-      for (const Part& part : step.tail) {
-        for (const model::TensorId in : plan_.nodes[part.index].inputs) keep(in, i);
-      }
+      for (const Part& part : step.tail) keep(plan_.nodes[part.index].inputs, i);
       // A remote layer's input is needed when it is sent, and again only where the check comes
       // later.
       if (step.kind == StepKind::kRemoteLinear && !options_.keep_inputs) continue;
-      for (const model::TensorId in : plan_.nodes[step.head.index].inputs) keep(in, i);
+      keep(plan_.nodes[step.head.index].inputs, i);
+    }
+    return life;
+  }
+
+  // What a step makes tile by tile and nobody needs after it passes.
+  void place_tensors() {
+    std::vector<Lifetime> life = lifetimes();
+    for (std::uint32_t i = 1; i < program_.steps.size(); ++i) {
+      const Step& step = program_.steps[i];
+      std::size_t used = 0;
+      const auto pass = [&](const Part& part) {
+        const model::TensorId t = plan_.nodes[part.index].output;
+        if (life[t].last != i) return;
+        Place& place = program_.places[t];
+        const std::size_t tile = step.largest_tile(place.elements);
+        place.passing = true;
+        place.offset = used;
+        place.image_bytes = base::round_up(tile * element_bytes(plan_.tensors[t].dtype), 64);
+        used += place.image_bytes * options_.micro_batch;
+      };
+      if (!step.whole) pass(step.head);
+      for (const Part& part : step.tail) pass(part);
+      program_.passing_bytes = std::max(program_.passing_bytes, used);
+    }
+    for (model::TensorId t = 0; t < life.size(); ++t) {
+      if (root_[t] != t || program_.places[t].passing) continue;
+      program_.places[t].image_bytes = bytes(t);
+      life[t].bytes = options_.micro_batch * bytes(t);
     }
     const MemoryPlan placed = plan_memory(life);
-    program_.arena_offset.resize(plan_.tensors.size());
-    for (model::TensorId t = 0; t < plan_.tensors.size(); ++t) {
-      program_.arena_offset[t] = placed.offsets[root(t)];
+    for (model::TensorId t = 0; t < life.size(); ++t) {
+      if (!program_.places[t].passing) program_.places[t].offset = placed.offsets[t];
     }
     program_.arena_bytes = placed.bytes;
   }
 
   void place_slots() {
     std::vector<Lifetime> life;
-    std::vector<std::uint32_t> answered(program_.links.size());
-    for (std::uint32_t i = 0; i < program_.steps.size(); ++i) {
-      const Step& step = program_.steps[i];
-      if (step.kind == StepKind::kRemoteLinear) answered[step.link] = i;
+    std::vector<std::size_t*> offsets;
+    const auto add = [&](std::size_t image_bytes, model::TensorId tensor, std::uint32_t last,
+                         std::size_t& offset) {
+      life.push_back({options_.micro_batch * image_bytes, made(tensor), last});
+      offsets.push_back(&offset);
+    };
+    for (Upload& upload : program_.uploads) {
+      // Links are numbered in the order of their steps.
+      const Link& last = program_.links[upload.links.back()];
+      add(upload.image_bytes, upload.tensor, last.step, upload.slot_offset);
     }
-    for (const Upload& upload : program_.uploads) {
-      Lifetime l{options_.micro_batch * upload.image_bytes, made(upload.tensor), 0};
-      for (const std::uint32_t link : upload.links) l.last = std::max(l.last, answered[link]);
-      life.push_back(l);
-    }
-    for (std::uint32_t i = 0; i < program_.links.size(); ++i) {
-      const Link& link = program_.links[i];
-      life.push_back({options_.micro_batch * link.image_bytes,
-                      made(program_.uploads[link.upload].tensor), answered[i]});
+    for (Link& link : program_.links) {
+      add(link.image_bytes, program_.uploads[link.upload].tensor, link.step, link.slot_offset);
     }
     const MemoryPlan placed = plan_memory(life);
-    for (std::size_t u = 0; u < program_.uploads.size(); ++u) {
-      program_.uploads[u].slot_offset = placed.offsets[u];
-    }
-    for (std::size_t i = 0; i < program_.links.size(); ++i) {
-      program_.links[i].slot_offset = placed.offsets[program_.uploads.size() + i];
-    }
+    for (std::size_t i = 0; i < offsets.size(); ++i) *offsets[i] = placed.offsets[i];
     program_.slot_bytes = placed.bytes;
   }
 
@@ -323,9 +318,9 @@ class Compiler {
   const Placement& placement_;
   const Operators& operators_;
   const ProgramOptions& options_;
-  std::vector<std::uint32_t> order_;  // nodes in the order of steps; kNever once joined to a step
-  std::vector<std::uint32_t> made_;   // by root tensor
-  std::vector<Made> chain_;           // of the step under construction
+  std::vector<std::uint32_t> order_;   // nodes in the order of steps; kNever once joined to a step
+  std::vector<std::uint32_t> made_;    // by root tensor
+  std::vector<model::TensorId> root_;  // by tensor: whose memory it uses (Reshape shares)
   bool banded_ = false;
   Program program_;
 };

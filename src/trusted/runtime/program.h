@@ -20,7 +20,6 @@ namespace slalom::runtime {
 struct Upload {
   model::TensorId tensor = 0;
   field::Field field = field::Field::kP24;
-  std::size_t words = 0;        // per image
   std::size_t image_bytes = 0;  // on the wire: one byte a code, or word_bytes(field) a word
   std::size_t slot_offset = 0;  // within the micro-batch's slot
   std::vector<std::uint32_t>
@@ -35,6 +34,7 @@ struct Link {
   std::size_t positions = 0, channels = 0;
   std::size_t image_bytes = 0;  // of an answer on the wire
   std::size_t slot_offset = 0;
+  std::uint32_t step = 0;  // that takes its answer
 
   [[nodiscard]] std::size_t words() const noexcept { return positions * channels; }
 };
@@ -61,17 +61,29 @@ struct Step {
   std::uint32_t link = 0;         // of a remote Linear
   std::size_t units = 1;          // tiles are cut between units
   std::size_t unit_elements = 1;  // of the head's output, per unit: decides the size of tiles
-  bool whole = false;             // the head is computed as a whole before the tiles
+  std::size_t tile_units = 1;
+  std::size_t task_units = 1;  // a thread's task is a run of tiles
+  bool whole = false;          // the head is computed as a whole before the tiles
   Part head;                // index: the node; in operator units, or positions of a remote Linear
   std::vector<Part> tail;   // index: the node; in operator units
   std::vector<Part> sends;  // index: the upload; in elements
+
+  // largest_tile is the most of a part that one tile covers: only the last tile can be longer than
+  // the others, by what the last unit takes over.
+  [[nodiscard]] std::size_t largest_tile(const Part& part) const noexcept {
+    const std::size_t most = std::min(tile_units, units);
+    return std::max(part.at(most, units), part.total - part.at(units - most, units));
+  }
 };
 
-// Passing says that a tensor is made and used up within the tiles of one step: it has no place in
-// the arena, only a tile of it exists at a time, in a thread's own memory.
-struct Passing {
+// Place says where a tensor lies: in the lane's arena, or, if it passes, in a thread's own memory.
+// A tensor passes that is made and used up within the tiles of one step: only a tile of it exists
+// at a time.
+struct Place {
   bool passing = false;
-  Part elements;  // of that step; index: the tensor
+  std::size_t offset = 0;       // of the first image
+  std::size_t image_bytes = 0;  // from one image to the next
+  Part elements;                // of the step that makes it
 };
 
 // Program is a plan compiled for one placement: the order of steps and the place of every byte. It
@@ -80,17 +92,17 @@ struct Program {
   std::vector<Step> steps;
   std::vector<Upload> uploads;
   std::vector<Link> links;
-  std::vector<model::TensorId> root;      // by tensor: whose memory it uses (Reshape shares)
-  std::vector<std::size_t> arena_offset;  // by tensor, for micro_batch images one after another
-  std::vector<Passing> passing;           // by tensor; of a tensor's root
-  std::size_t arena_bytes = 0;            // of one micro-batch
-  std::size_t slot_bytes = 0;             // of one micro-batch in a port's data area
+  std::vector<Place> places;      // by tensor; Reshape gives its output the input's
+  std::size_t arena_bytes = 0;    // of one micro-batch
+  std::size_t passing_bytes = 0;  // of one thread, for the tensors that pass
+  std::size_t slot_bytes = 0;     // of one micro-batch in a port's data area
 };
 
 struct ProgramOptions {
   std::size_t micro_batch = 1;
   bool blinded = false;      // words go out, not codes
   bool keep_inputs = false;  // each layer's input stays until its answer was checked
+  std::size_t threads = 1;
 };
 
 // Operators holds the prepared operator of each node, or null (make_operator).

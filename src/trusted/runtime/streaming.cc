@@ -2,88 +2,223 @@
 #include "runtime/streaming.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
+#include <limits>
+#include <optional>
 #include <utility>
+#include <vector>
 
+#include "base/arena.h"
 #include "base/assert.h"
+#include "runtime/checks.h"
+#include "runtime/lane.h"
+#include "runtime/ops/rounding.h"
+#include "runtime/pass.h"
+#include "runtime/setup.h"
 
 namespace slalom::runtime {
 namespace {
 
-constexpr std::chrono::nanoseconds kTurn = std::chrono::microseconds(100);
+using Clock = std::chrono::steady_clock;
+using std::chrono::nanoseconds;
 
+constexpr nanoseconds kTurn = std::chrono::microseconds(100);
 constexpr Error kNoDevice{Errc::kUnavailable, "no device is left to compute on"};
 
-}  // namespace
+double seconds(nanoseconds time) { return std::chrono::duration<double>(time).count(); }
 
-StreamingExecutor::StreamingExecutor(const Parts& parts)
-    : parts_(parts), pool_(parts.options.threads) {}
+struct Device {
+  channel::Port* port = nullptr;
+  std::optional<Error> lost;        // why it is used no more
+  std::size_t owed = 0;             // requests without an answer
+  Clock::time_point waiting_since;  // of the request that is next to be answered
 
-StreamingExecutor::~StreamingExecutor() {
-  for (Lane& lane : lanes_) destroy_tickets(lane);
-}
+  [[nodiscard]] bool waits() const noexcept { return !lost && owed != 0; }
+};
 
-// ---- images in and out ----
-
-void StreamingExecutor::fill_lanes(Source& source) {
-  for (Lane& lane : lanes_) {
-    if (exhausted_) return;
-    if (lane.state != Lane::State::kFree) continue;
-    lane.images = 0;
-    lane.first_image = next_image_;
-    while (lane.images < parts_.options.micro_batch && next_image(source, lane)) ++lane.images;
-    if (lane.images == 0) return;
-    next_image_ += lane.images;
-    begin_attempt(lane);
+class StreamingExecutor final : public Executor {
+ public:
+  StreamingExecutor(const model::Plan& plan, const Placement& placement, const Options& options,
+                    vault::Pads* pads)
+      : setup_(plan, placement, options, pads) {}
+  ~StreamingExecutor() override {
+    for (Lane& lane : lanes_) destroy_tickets(lane);
   }
-}
 
-bool StreamingExecutor::next_image(Source& source, Lane& lane) {
-  const model::Plan& plan = parts_.plan;
-  if (plan.inputs.size() == 1) {
-    auto* codes = reinterpret_cast<std::uint8_t*>(pass_->tensor(lane, plan.inputs[0], lane.images));
-    exhausted_ = !source.next({codes, plan.tensors[plan.inputs[0]].shape.elements()});
-    return !exhausted_;
+  // prepare sets up everything once: after this, no inference allocates.
+  Status prepare(std::span<channel::Port* const> ports, field::Random* random) {
+    const std::size_t tries = std::max<std::size_t>(1, ports.size()) * setup_.options.in_flight;
+    auto checks = Checks::create(setup_, tries, random);
+    if (!checks) return checks.error();
+    checks_ = std::move(*checks);
+    auto pass = Pass::create(setup_, *checks_);
+    if (!pass) return pass.error();
+    pass_ = std::move(*pass);
+    // Attempts of an earlier executor on the same devices must not be taken for this one's.
+    next_attempt_ = static_cast<std::uint64_t>(Clock::now().time_since_epoch().count());
+    if (setup_.options.integrity != model::Integrity::kOff) {
+      stats_.layers_checked = static_cast<std::uint32_t>(program_.links.size());
+    }
+    stats_.soundness_bits = checks_->bits();
+    SLALOM_TRY(prepare_lanes());
+    return prepare_slots(ports);
   }
-  exhausted_ = !source.next(staging_);
-  if (exhausted_) return false;
-  const std::uint8_t* from = staging_.data();
-  for (const model::TensorId id : plan.inputs) {
-    const std::size_t n = plan.tensors[id].shape.elements();
-    std::memcpy(pass_->tensor(lane, id, lane.images), from, n);
-    from += n;
-  }
-  return true;
-}
 
-void StreamingExecutor::deliver_ready(Sink& sink) {
-  for (bool found = true; found;) {
-    found = false;
+  [[nodiscard]] Status run(Source& source, Sink& sink) override {
+    const FloatEnvironment environment;
+    const auto start = Clock::now();
+    exhausted_ = false;
+    next_image_ = next_output_ = 0;
+    const Status done = stream(source, sink);
+    stats_.wall_s += seconds(Clock::now() - start);
+    return done;
+  }
+
+  [[nodiscard]] Stats stats() const noexcept override {
+    Stats stats = stats_;
+    stats.trusted_s = stats.wall_s - stats.wait_s;
+    stats.pad_s = pass_->pad_seconds();
+    for (const Device& device : devices_) {
+      stats.bytes_out += device.port->bytes_out();
+      stats.bytes_in += device.port->bytes_in();
+    }
+    return stats;
+  }
+
+ private:
+  Status prepare_lanes() {
+    const model::Plan& plan = setup_.plan;
+    const std::size_t images = setup_.options.micro_batch;
+    const std::size_t lanes = setup_.options.in_flight;
+    const std::size_t sums = program_.links.size() * images;
+    std::size_t image_bytes = 0;
+    for (const model::TensorId id : plan.inputs) {
+      image_bytes += plan.tensors[id].shape.elements();
+    }
+    using base::SecretArena;
+    auto memory =
+        SecretArena::create(lanes * (SecretArena::bytes_for<std::byte>(program_.arena_bytes) +
+                                     SecretArena::bytes_for<field::Residues>(sums)) +
+                                SecretArena::bytes_for<std::uint8_t>(image_bytes),
+                            base::Lock::kWhereAllowed);
+    if (!memory) return memory.error();
+    memory_ = std::move(*memory);
+    staging_ = memory_.take<std::uint8_t>(image_bytes);
+    lanes_.resize(lanes);
     for (Lane& lane : lanes_) {
-      if (lane.state == Lane::State::kFree || lane.state == Lane::State::kRunning) continue;
-      if (lane.reported || lane.first_image != next_output_) continue;
-      if (lane.state == Lane::State::kFinished) {
-        deliver(lane, sink);
-      } else {
-        for (std::size_t b = 0; b < lane.images; ++b) {
-          sink.fail(lane.first_image + b, lane.error);
+      lane.arena = memory_.take<std::byte>(program_.arena_bytes).data();
+      lane.input_sums = memory_.take<field::Residues>(sums);
+      lane.awaited.resize(program_.links.size());
+      lane.tickets.reserve(images);
+      for (const model::Node& node : plan.nodes) {
+        const auto* constant = std::get_if<model::Constant>(&node.op);
+        for (std::size_t b = 0; constant != nullptr && b < images; ++b) {
+          std::memcpy(setup_.tensor(lane.arena, node.output, b), constant->codes.data(),
+                      constant->codes.size());
         }
       }
-      next_output_ += lane.images;
-      lane.reported = true;
-      settle(lane);
-      found = true;
+    }
+    views_.resize(plan.outputs.size());
+    return {};
+  }
+
+  Status prepare_slots(std::span<channel::Port* const> ports) {
+    const std::size_t most = std::numeric_limits<std::uint32_t>::max() / setup_.options.micro_batch;
+    for (const Link& link : program_.links) {
+      if (std::max(link.image_bytes, program_.uploads[link.upload].image_bytes) > most) {
+        return Error{Errc::kInvalidArgument, "a micro-batch is too large for one request"};
+      }
+    }
+    if (program_.links.empty()) return {};
+    for (channel::Port* port : ports) {
+      for (Lane& lane : lanes_) {
+        auto slot = port->allocate(program_.slot_bytes);
+        if (!slot) return slot.error();
+        lane.slots.push_back(*slot);
+      }
+      devices_.push_back({port, {}, 0, {}});
+    }
+    return {};
+  }
+
+  Status stream(Source& source, Sink& sink) {
+    for (;;) {
+      if (!usable()) {
+        for (Lane& lane : lanes_) {
+          if (lane.state == Lane::State::kRunning) end(lane, kNoDevice);
+        }
+        deliver_ready(sink);
+        return why_no_device();
+      }
+      fill_lanes(source);
+      bool moved = false;
+      for (Device& device : devices_) moved = collect(device) || moved;
+      for (Lane& lane : lanes_) moved = advance(lane) || moved;
+      deliver_ready(sink);
+      if (exhausted_ && next_output_ == next_image_ && usable()) return {};
+      if (!moved) wait_for_answer();
+      watch_clock();
     }
   }
-}
 
-void StreamingExecutor::deliver(const Lane& lane, Sink& sink) {
-  for (std::size_t b = 0; b < lane.images; ++b) {
+  // ---- images in and out ----
+
+  void fill_lanes(Source& source) {
+    for (Lane& lane : lanes_) {
+      if (exhausted_) return;
+      if (lane.state != Lane::State::kFree) continue;
+      lane.images = 0;
+      lane.first_image = next_image_;
+      while (lane.images < setup_.options.micro_batch && next_image(source, lane)) ++lane.images;
+      if (lane.images == 0) return;
+      next_image_ += lane.images;
+      begin_attempt(lane);
+    }
+  }
+
+  bool next_image(Source& source, const Lane& lane) {
+    const bool direct = setup_.plan.inputs.size() == 1;
+    auto* const only = setup_.tensor(lane.arena, setup_.plan.inputs.front(), lane.images);
+    exhausted_ = !source.next(
+        direct ? std::span(reinterpret_cast<std::uint8_t*>(only), staging_.size()) : staging_);
+    if (exhausted_ || direct) return !exhausted_;
+    const std::uint8_t* from = staging_.data();
+    for (const model::TensorId id : setup_.plan.inputs) {
+      const std::size_t n = setup_.plan.tensors[id].shape.elements();
+      std::memcpy(setup_.tensor(lane.arena, id, lane.images), from, n);
+      from += n;
+    }
+    return true;
+  }
+
+  void deliver_ready(Sink& sink) {
+    for (bool found = true; found;) {
+      found = false;
+      for (Lane& lane : lanes_) {
+        if (lane.state != Lane::State::kEnded || lane.reported) continue;
+        if (lane.first_image != next_output_) continue;
+        for (std::size_t b = 0; b < lane.images; ++b) {
+          if (lane.outcome.ok()) {
+            deliver(lane, b, sink);
+          } else {
+            sink.fail(lane.first_image + b, lane.outcome.error());
+          }
+        }
+        next_output_ += lane.images;
+        lane.reported = true;
+        settle(lane);
+        found = true;
+      }
+    }
+  }
+
+  void deliver(const Lane& lane, std::size_t image, Sink& sink) {
     for (std::size_t i = 0; i < views_.size(); ++i) {
-      const model::TensorId id = parts_.plan.outputs[i].tensor;
-      const model::TensorInfo& info = parts_.plan.tensors[id];
+      const model::TensorId id = setup_.plan.outputs[i].tensor;
+      const model::TensorInfo& info = setup_.plan.tensors[id];
       const std::size_t n = info.shape.elements();
-      const std::byte* data = pass_->tensor(lane, id, b);
+      const std::byte* data = setup_.tensor(lane.arena, id, image);
       views_[i] = {.tensor = id, .codes = {}, .integers = {}};
       if (info.dtype == model::Dtype::kU8) {
         views_[i].codes = {reinterpret_cast<const std::uint8_t*>(data), n};
@@ -91,352 +226,281 @@ void StreamingExecutor::deliver(const Lane& lane, Sink& sink) {
         views_[i].integers = {reinterpret_cast<const std::int32_t*>(data), n};
       }
     }
-    sink.deliver(lane.first_image + b, views_);
+    sink.deliver(lane.first_image + image, views_);
     ++stats_.images;
   }
-}
 
-// ---- lanes ----
+  // ---- lanes ----
 
-void StreamingExecutor::begin_attempt(Lane& lane) {
-  lane.state = Lane::State::kRunning;
-  lane.reported = false;
-  lane.attempt = next_attempt_++;
-  lane.step = 0;
-  lane.verdict = field::Verdict{};
-  std::fill(lane.answers.begin(), lane.answers.end(), Lane::Answer{});
-  if (program_.links.empty()) return;
-  const auto port = choose_port();
-  if (!port) {
-    fail(lane, kNoDevice);
-    return;
+  void begin_attempt(Lane& lane) {
+    lane.state = Lane::State::kRunning;
+    lane.reported = false;
+    lane.attempt = next_attempt_++;
+    lane.step = 0;
+    lane.verdict = field::Verdict{};
+    std::fill(lane.awaited.begin(), lane.awaited.end(), 0);
+    if (program_.links.empty()) return;
+    Status ready = choose_port(lane);
+    if (ready.ok()) ready = checks_->renew();
+    lane.set = checks_->set();
+    if (ready.ok()) ready = take_tickets(lane);
+    if (!ready.ok()) end(lane, ready);
   }
-  lane.port = *port;
-  if (checks_->input_side_first() && checks_->set() == nullptr) {
-    if (const Status renewed = checks_->renew(); !renewed.ok()) {
-      fail(lane, renewed.error());
-      return;
-    }
-  }
-  lane.set = checks_->set();
-  if (const Status taken = take_tickets(lane); !taken.ok()) fail(lane, taken.error());
-}
 
-std::optional<std::size_t> StreamingExecutor::choose_port() const noexcept {
-  std::optional<std::size_t> best;
-  std::size_t least = 0;
-  for (std::size_t d = 0; d < devices_.size(); ++d) {
-    if (!devices_[d].live) continue;
-    std::size_t busy = 0;
-    for (const Lane& lane : lanes_) {
-      if (lane.state == Lane::State::kRunning && lane.port == d) ++busy;
-    }
-    if (!best || busy < least) {
-      best = d;
+  // choose_port takes the live port with the fewest lanes at work.
+  Status choose_port(Lane& lane) const {
+    std::size_t least = std::numeric_limits<std::size_t>::max();
+    for (std::size_t d = 0; d < devices_.size(); ++d) {
+      if (devices_[d].lost) continue;
+      const auto busy =
+          static_cast<std::size_t>(std::count_if(lanes_.begin(), lanes_.end(), [&](const Lane& l) {
+            return &l != &lane && l.state == Lane::State::kRunning && l.port == d;
+          }));
+      if (busy >= least) continue;
       least = busy;
+      lane.port = d;
     }
+    return least == std::numeric_limits<std::size_t>::max() ? Status(kNoDevice) : Status();
   }
-  return best;
-}
 
-Status StreamingExecutor::take_tickets(Lane& lane) {
-  if (parts_.pads == nullptr) return {};
-  for (std::size_t b = 0; b < lane.images; ++b) {
-    auto ticket = parts_.pads->take();
-    if (!ticket) return ticket.error();
-    ++stats_.pads_used;
-    if (!ticket->stocked) ++stats_.pads_inline;
-    lane.tickets.push_back(*ticket);
+  Status take_tickets(Lane& lane) {
+    for (std::size_t b = 0; setup_.pads != nullptr && b < lane.images; ++b) {
+      auto ticket = setup_.pads->take();
+      if (!ticket) return ticket.error();
+      ++stats_.pads_used;
+      if (!ticket->stocked) ++stats_.pads_inline;
+      lane.tickets.push_back(*ticket);
+    }
+    return {};
   }
-  return {};
-}
 
-void StreamingExecutor::destroy_tickets(Lane& lane) noexcept {
-  for (const vault::PadTicket& ticket : lane.tickets) parts_.pads->destroy(ticket);
-  lane.tickets.clear();
-}
-
-bool StreamingExecutor::advance(Lane& lane) {
-  bool moved = false;
-  while (lane.state == Lane::State::kRunning) {
-    if (lane.step == program_.steps.size()) {
-      finish(lane);
-      return true;
-    }
-    const Step& step = program_.steps[lane.step];
-    if (step.kind == StepKind::kRemoteLinear && lane.waits(step.link)) return moved;
-    if (const Status done = pass_->run(lane); !done.ok()) {
-      fail(lane, done.error());
-      return true;
-    }
-    for (const Part& part : step.sends) {
-      if (!submit(lane, program_.uploads[part.index])) return true;
-    }
-    ++lane.step;
-    moved = true;
+  void destroy_tickets(Lane& lane) noexcept {
+    for (const vault::PadTicket& ticket : lane.tickets) setup_.pads->destroy(ticket);
+    lane.tickets.clear();
   }
-  return moved;
-}
 
-// submit asks for every layer that reads one uploaded tensor. The first request carries it, the
-// others name it. Returns false if the port was lost: the lane is then somewhere else.
-bool StreamingExecutor::submit(Lane& lane, const Upload& upload) {
-  const std::size_t d = lane.port;
-  const channel::Slot& slot = lane.slots[d];
-  const bool blinded = parts_.pads != nullptr;
-  for (std::size_t i = 0; i < upload.links.size(); ++i) {
-    const Link& link = program_.links[upload.links[i]];
-    const bool first = i == 0;
+  bool advance(Lane& lane) {
+    bool moved = false;
+    while (lane.state == Lane::State::kRunning) {
+      if (lane.step == program_.steps.size()) {
+        finish(lane);
+        return true;
+      }
+      const Step& step = program_.steps[lane.step];
+      if (step.kind == StepKind::kRemoteLinear && lane.awaited[step.link] != 0) return moved;
+      if (const Status done = pass_->run(lane); !done.ok()) {
+        end(lane, done);
+        return true;
+      }
+      for (const Part& part : step.sends) {
+        if (!submit(lane, program_.uploads[part.index])) return true;
+      }
+      ++lane.step;
+      moved = true;
+    }
+    return moved;
+  }
+
+  // submit asks for every layer that reads one uploaded tensor. The first request carries it, the
+  // others name it. Returns false if the port was lost: the lane is then somewhere else.
+  bool submit(Lane& lane, const Upload& upload) {
+    Device& device = devices_[lane.port];
+    const channel::Slot& slot = lane.slots[lane.port];
     channel::Request request{};
     request.attempt = lane.attempt;
     request.input_offset = slot.offset + upload.slot_offset;
-    request.output_offset = slot.offset + link.slot_offset;
-    request.input_bytes = first ? static_cast<std::uint32_t>(lane.images * upload.image_bytes) : 0;
-    request.output_bytes = static_cast<std::uint32_t>(lane.images * link.image_bytes);
-    request.layer = link.node;
+    request.input_bytes = static_cast<std::uint32_t>(lane.images * upload.image_bytes);
     request.batch = static_cast<std::uint32_t>(lane.images);
-    request.kind = !first    ? channel::InputKind::kRetained
-                   : blinded ? channel::InputKind::kWords
-                             : channel::InputKind::kCodes;
-    request.field = link.field;
-    request.pad_code = static_cast<std::uint8_t>(parts_.plan.tensors[upload.tensor].zero_point);
-    const auto sequence = devices_[d].port->submit(request);
-    if (!sequence) {
-      breach(d, sequence.error());
-      return false;
+    request.kind = setup_.pads != nullptr ? channel::InputKind::kWords : channel::InputKind::kCodes;
+    request.pad_code = static_cast<std::uint8_t>(setup_.plan.tensors[upload.tensor].zero_point);
+    for (const std::uint32_t index : upload.links) {
+      const Link& link = program_.links[index];
+      request.output_offset = slot.offset + link.slot_offset;
+      request.output_bytes = static_cast<std::uint32_t>(lane.images * link.image_bytes);
+      request.layer = link.node;
+      request.field = link.field;
+      const auto sequence = device.port->submit(request);
+      if (!sequence) {
+        breach(device, sequence.error());
+        return false;
+      }
+      lane.awaited[index] = *sequence;
+      if (device.owed++ == 0) device.waiting_since = Clock::now();
+      request.kind = channel::InputKind::kRetained;
+      request.input_bytes = 0;
     }
-    lane.answers[upload.links[i]] = {*sequence, false};
-    if (devices_[d].owed++ == 0) devices_[d].waiting_since = Clock::now();
+    return true;
   }
-  return true;
-}
 
-// finish takes the one verdict of the lane's images. Nothing but this releases an output.
-void StreamingExecutor::finish(Lane& lane) {
-  if (!program_.links.empty()) {
+  // finish takes the one verdict of the lane's images. Nothing but this releases an output.
+  void finish(Lane& lane) {
+    if (program_.links.empty()) return end(lane, {});
     SLALOM_ASSERT(lane.verdict.checks() == checks_->expected(lane.images));
     // NOLINTNEXTLINE(performance-move-const-arg): a verdict is taken once, and this says so
     const bool right = std::move(lane.verdict).take_verdict();
-    if (parts_.options.integrity != model::Integrity::kOff) {
-      stats_.checks_performed += program_.links.size() * lane.images;
-    }
-    if (!right) {
-      const Error wrong{Errc::kRejected, "a device gave a wrong answer"};
-      stats_.checks_failed += lane.images;
-      fail(lane, wrong);
-      checks_->retire();
-      lose(lane.port, wrong);
-      return;
-    }
+    stats_.checks_performed += stats_.layers_checked * lane.images;
+    if (right) return end(lane, {});
+    reject(lane, {Errc::kRejected, "a device gave a wrong answer"});
+    lose(devices_[lane.port], lane.outcome.error());
   }
-  destroy_tickets(lane);
-  lane.set.reset();
-  lane.state = Lane::State::kFinished;
-}
 
-void StreamingExecutor::fail(Lane& lane, Error error) noexcept {
-  lane.error = error;
-  lane.state = Lane::State::kDraining;
-  destroy_tickets(lane);
-  lane.set.reset();
-  settle(lane);
-}
-
-// settle moves a lane on that has nothing to wait for: its slot is idle and its images are
-// reported.
-void StreamingExecutor::settle(Lane& lane) noexcept {
-  if (lane.state == Lane::State::kDraining && !lane.owed()) lane.state = Lane::State::kFailed;
-  if (lane.state != Lane::State::kDraining && lane.reported) lane.state = Lane::State::kFree;
-}
-
-void StreamingExecutor::fail_running(Error error) noexcept {
-  for (Lane& lane : lanes_) {
-    if (lane.state == Lane::State::kRunning) fail(lane, error);
-  }
-}
-
-// ---- devices ----
-
-bool StreamingExecutor::usable() const noexcept {
-  return program_.links.empty() ||
-         std::any_of(devices_.begin(), devices_.end(), [](const Device& d) { return d.live; });
-}
-
-// collect takes the answers that one port has. Returns whether there were any.
-bool StreamingExecutor::collect(std::size_t d) {
-  bool any = false;
-  while (devices_[d].live && devices_[d].owed != 0) {
-    const auto answer = devices_[d].port->poll();
-    if (!answer) {
-      breach(d, answer.error());
-      return true;
-    }
-    if (!answer->has_value()) return any;
-    take_answer(d, **answer);
-    any = true;
-  }
-  return any;
-}
-
-void StreamingExecutor::take_answer(std::size_t d, const channel::Completion& completion) {
-  Device& device = devices_[d];
-  device.waiting_since = Clock::now();
-  --device.owed;
-  device_ns_ += completion.device_ns;
-  if (!completion.done) {
-    lose(d, {Errc::kUnavailable, "a device could not compute a layer"});
-    return;
-  }
-  for (Lane& lane : lanes_) {
-    if (lane.port != d) continue;
-    for (Lane::Answer& answer : lane.answers) {
-      if (answer.sequence != completion.sequence || answer.arrived) continue;
-      answer.arrived = true;
-      settle(lane);
-      return;
-    }
-  }
-}
-
-// breach loses a port that closed itself. What a device sent against the protocol is a rejection,
-// which is charged to the attempt whose answer was next.
-void StreamingExecutor::breach(std::size_t d, Error error) {
-  if (error.code == Errc::kRejected) {
-    Lane* oldest = nullptr;
-    std::uint64_t least = ~std::uint64_t{0};
-    for (Lane& lane : lanes_) {
-      if (lane.port != d || lane.state != Lane::State::kRunning) continue;
-      for (const Lane::Answer& answer : lane.answers) {
-        if (answer.sequence == 0 || answer.arrived || answer.sequence > least) continue;
-        least = answer.sequence;
-        oldest = &lane;
-      }
-    }
+  // reject ends a lane because of what its device answered. The challenges serve no new attempt.
+  void reject(Lane& lane, Error error) {
     checks_->retire();
-    if (oldest != nullptr) {
-      stats_.checks_failed += oldest->images;
-      fail(*oldest, error);
+    stats_.checks_failed += lane.images;
+    end(lane, error);
+  }
+
+  // end stops work on a lane: released, if the outcome is good, or failed.
+  void end(Lane& lane, Status outcome) noexcept {
+    lane.state = Lane::State::kEnded;
+    lane.outcome = std::move(outcome);
+    destroy_tickets(lane);
+    lane.set.reset();
+    settle(lane);
+  }
+
+  // settle frees a lane that has nothing to wait for.
+  static void settle(Lane& lane) noexcept {
+    if (lane.state == Lane::State::kEnded && lane.reported && !lane.owed()) {
+      lane.state = Lane::State::kFree;
     }
   }
-  lose(d, error);
-}
 
-// lose drops a port for good. What was in flight on it starts again elsewhere, from the inputs.
-void StreamingExecutor::lose(std::size_t d, Error error) {
-  Device& device = devices_[d];
-  if (!device.live) return;
-  device.live = false;
-  device.lost = error;
-  device.owed = 0;
-  for (Lane& lane : lanes_) {
-    if (lane.port != d) continue;
-    for (Lane::Answer& answer : lane.answers) answer.arrived = answer.sequence != 0;
-    if (lane.state == Lane::State::kRunning) {
+  // ---- devices ----
+
+  [[nodiscard]] bool on(const Lane& lane, const Device& device) const noexcept {
+    return lane.state != Lane::State::kFree && &devices_[lane.port] == &device;
+  }
+
+  // usable says that work can go on: there is a device, or none is needed.
+  [[nodiscard]] bool usable() const noexcept {
+    return program_.links.empty() ||
+           std::any_of(devices_.begin(), devices_.end(), [](const Device& d) { return !d.lost; });
+  }
+
+  // collect takes the answers that one port has, after waiting for the first up to `time`. Returns
+  // whether there were any.
+  bool collect(Device& device, nanoseconds time = {}) {
+    bool any = false;
+    while (device.waits()) {
+      const auto answer =
+          any || time <= nanoseconds{} ? device.port->poll() : device.port->wait(time);
+      if (!answer) {
+        breach(device, answer.error());
+        return true;
+      }
+      if (!answer->has_value()) return any;
+      take_answer(device, **answer);
+      any = true;
+    }
+    return any;
+  }
+
+  void take_answer(Device& device, const channel::Completion& completion) {
+    device.waiting_since = Clock::now();
+    --device.owed;
+    stats_.device_s += static_cast<double>(completion.device_ns) * 1e-9;
+    if (!completion.done) {
+      return lose(device, {Errc::kUnavailable, "a device could not compute a layer"});
+    }
+    for (Lane& lane : lanes_) {
+      if (!on(lane, device)) continue;
+      std::replace(lane.awaited.begin(), lane.awaited.end(), completion.sequence, std::uint64_t{0});
+      settle(lane);
+    }
+  }
+
+  // breach loses a port that closed itself. What a device sent against the protocol is a rejection,
+  // which is charged to the attempt whose answer was next.
+  void breach(Device& device, Error error) {
+    if (error.code == Errc::kRejected) {
+      Lane* oldest = nullptr;
+      std::uint64_t least = std::numeric_limits<std::uint64_t>::max();
+      for (Lane& lane : lanes_) {
+        if (!on(lane, device) || lane.state != Lane::State::kRunning) continue;
+        for (const std::uint64_t sequence : lane.awaited) {
+          if (sequence == 0 || sequence > least) continue;
+          least = sequence;
+          oldest = &lane;
+        }
+      }
+      checks_->retire();
+      if (oldest != nullptr) reject(*oldest, error);
+    }
+    lose(device, error);
+  }
+
+  // lose drops a port for good. What was in flight on it starts again elsewhere, from the inputs.
+  void lose(Device& device, Error error) {
+    if (device.lost) return;
+    device.lost = error;
+    device.owed = 0;
+    for (Lane& lane : lanes_) {
+      if (!on(lane, device)) continue;
+      std::fill(lane.awaited.begin(), lane.awaited.end(), 0);
+      settle(lane);
+      if (lane.state != Lane::State::kRunning) continue;
       destroy_tickets(lane);
       begin_attempt(lane);
-    } else {
-      settle(lane);
     }
   }
-}
 
-bool StreamingExecutor::collect_all() {
-  bool any = false;
-  for (std::size_t d = 0; d < devices_.size(); ++d) any = collect(d) || any;
-  return any;
-}
-
-// wait_for_answer sleeps until a device answers, or its time is up.
-void StreamingExecutor::wait_for_answer() {
-  const auto start = Clock::now();
-  const auto asked = static_cast<std::size_t>(std::count_if(
-      devices_.begin(), devices_.end(), [](const Device& d) { return d.live && d.owed != 0; }));
-  for (std::size_t d = 0; d < devices_.size(); ++d) {
-    Device& device = devices_[d];
-    if (!device.live || device.owed == 0) continue;
-    std::chrono::nanoseconds time = device.waiting_since + parts_.options.timeout - Clock::now();
-    time = std::max(time, std::chrono::nanoseconds{0});
-    if (asked > 1) time = std::min(time, kTurn);
-    const auto answer = device.port->wait(time);
-    if (!answer) {
-      breach(d, answer.error());
-      break;
+  // wait_for_answer sleeps until a device answers, or its time is up.
+  void wait_for_answer() {
+    const auto start = Clock::now();
+    const auto asked =
+        std::count_if(devices_.begin(), devices_.end(), [](const Device& d) { return d.waits(); });
+    for (Device& device : devices_) {
+      if (!device.waits()) continue;
+      const nanoseconds left = device.waiting_since + setup_.options.timeout - Clock::now();
+      if (collect(device, asked > 1 ? std::min(left, kTurn) : left)) break;
     }
-    if (answer->has_value()) {
-      take_answer(d, **answer);
-      break;
+    stats_.wait_s += seconds(Clock::now() - start);
+  }
+
+  // watch_clock loses devices that have been silent for too long with an answer due.
+  void watch_clock() {
+    for (Device& device : devices_) {
+      if (!device.waits()) continue;
+      if (Clock::now() - device.waiting_since < setup_.options.timeout) continue;
+      // The answer may have come while this thread was computing.
+      if (collect(device)) continue;
+      lose(device, {Errc::kUnavailable, "a device did not answer in time"});
     }
   }
-  waited_ += Clock::now() - start;
-}
 
-// watch_clock loses devices that have been silent for too long with an answer due.
-void StreamingExecutor::watch_clock() {
-  for (std::size_t d = 0; d < devices_.size(); ++d) {
-    const Device& device = devices_[d];
-    if (!device.live || device.owed == 0) continue;
-    if (Clock::now() - device.waiting_since < parts_.options.timeout) continue;
-    // The answer may have come while this thread was computing.
-    if (collect(d)) continue;
-    lose(d, {Errc::kUnavailable, "a device did not answer in time"});
-  }
-}
-
-// ---- the run ----
-
-Status StreamingExecutor::run(Source& source, Sink& sink) {
-  const FloatEnvironment environment;
-  const auto start = Clock::now();
-  exhausted_ = false;
-  next_image_ = next_output_ = 0;
-  const Status done = stream(source, sink);
-  wall_ += Clock::now() - start;
-  return done;
-}
-
-Status StreamingExecutor::stream(Source& source, Sink& sink) {
-  for (;;) {
-    if (!usable()) {
-      fail_running(kNoDevice);
-      deliver_ready(sink);
-      return why_no_device();
+  [[nodiscard]] Error why_no_device() const noexcept {
+    for (const Device& device : devices_) {
+      if (device.lost->code == Errc::kRejected) return *device.lost;
     }
-    fill_lanes(source);
-    bool moved = collect_all();
-    for (Lane& lane : lanes_) moved = advance(lane) || moved;
-    deliver_ready(sink);
-    if (exhausted_ && next_output_ == next_image_ && usable()) return {};
-    if (!moved) wait_for_answer();
-    watch_clock();
+    return *devices_.back().lost;
   }
-}
 
-Error StreamingExecutor::why_no_device() const noexcept {
-  for (const Device& device : devices_) {
-    if (device.lost.code == Errc::kRejected) return device.lost;
-  }
-  return devices_.back().lost;
-}
+  Setup setup_;
+  const Program& program_ = setup_.program;
+  std::unique_ptr<Checks> checks_;
+  std::unique_ptr<Pass> pass_;
+  base::SecretArena memory_;
+  std::vector<Lane> lanes_;
+  std::vector<Device> devices_;
+  std::span<std::uint8_t> staging_;  // one image of several inputs, as the source gives it
+  std::vector<OutputView> views_;
+  std::uint64_t next_attempt_ = 0;
+  std::uint64_t next_image_ = 0;   // to be read from the source of this run
+  std::uint64_t next_output_ = 0;  // to be given to the sink of this run
+  bool exhausted_ = false;
+  Stats stats_;
+};
 
-Stats StreamingExecutor::stats() const noexcept {
-  const auto seconds = [](std::chrono::nanoseconds t) {
-    return std::chrono::duration<double>(t).count();
-  };
-  Stats stats = stats_;
-  stats.layers_checked = parts_.options.integrity == model::Integrity::kOff
-                             ? 0
-                             : static_cast<std::uint32_t>(program_.links.size());
-  stats.soundness_bits = checks_->bits();
-  stats.wall_s = seconds(wall_);
-  stats.wait_s = seconds(waited_);
-  stats.trusted_s = stats.wall_s - stats.wait_s;
-  stats.device_s = static_cast<double>(device_ns_) * 1e-9;
-  stats.pad_s = pass_->pad_seconds();
-  for (const Device& device : devices_) {
-    stats.bytes_out += device.port->bytes_out();
-    stats.bytes_in += device.port->bytes_in();
-  }
-  return stats;
+}  // namespace
+
+Result<std::unique_ptr<Executor>> make_streaming_executor(
+    const model::Plan& plan, const Placement& placement, const Options& options,
+    std::span<channel::Port* const> ports, vault::Pads* pads, field::Random* random) {
+  auto executor = std::make_unique<StreamingExecutor>(plan, placement, options, pads);
+  SLALOM_TRY(executor->prepare(ports, random));
+  return std::unique_ptr<Executor>(std::move(executor));
 }
 
 }  // namespace slalom::runtime
