@@ -15,8 +15,8 @@ using field::Field;
 using model::Conv;
 using model::Linear;
 
-constexpr std::size_t kConvSamples = 12;
-constexpr std::size_t kDenseImages = 3;
+constexpr std::size_t kRandomSamples = 8;
+constexpr std::size_t kDenseImages = 3;  // one for each Drive
 
 // The data need no secrecy, only variety: a linear congruential generator (Knuth's MMIX constants).
 class Varied {
@@ -34,6 +34,7 @@ class Varied {
 // Drive says to which end a sample's inputs take its channel's sum; without one they stay random.
 enum class Drive : std::uint8_t { kLeast, kMost, kNone };
 
+// Sample is one output position of an image, all channels of which are compared.
 struct Sample {
   std::size_t image = 0;
   std::size_t y = 0;
@@ -112,26 +113,33 @@ class Proof {
       : layer_(layer),
         engine_(engine),
         pool_(options.pool),
-        dense_(layer.out().positions() == 1),
-        distinct_(dense_ ? kDenseImages : 1),
         in_(layer.in().elements()),
         out_(layer.out().elements()) {
-    for (std::size_t batch = 1; batch < options.max_batch && dense_; batch *= 2) {
-      batches_.push_back(batch);
+    const model::Shape& out = layer_.out();
+    if (out.positions() == 1) {  // images may be rows: every class of batch sizes
+      for (; images_ < kDenseImages; ++images_) add_sample(images_, 0, 0);
+      for (std::size_t batch = 1; batch < options.max_batch; batch *= 2) batches_.push_back(batch);
+      batches_.push_back(options.max_batch);
+      return;
     }
-    batches_.push_back(dense_ ? options.max_batch : 1);
-    choose_samples();
+    images_ = 1;
+    batches_ = {1};
+    for (std::size_t i = 0; i < kRandomSamples; ++i) {
+      add_sample(0, varied_.below(out.h), varied_.below(out.w));
+    }
+    for (const std::size_t y : {std::size_t{0}, std::size_t{out.h} - 1}) {
+      for (const std::size_t x : {std::size_t{0}, std::size_t{out.w} - 1}) add_sample(0, y, x);
+    }
   }
 
   bool codes_agree() {
     constexpr std::uint8_t kPadCode = 255;
-    std::vector<std::uint8_t> codes(distinct_ * in_);
+    std::vector<std::uint8_t> codes(images_ * in_);
     for (auto& q : codes) q = static_cast<std::uint8_t>(varied_.next());
     for (const Sample& s : samples_) drive<std::uint8_t>(layer_, s, 0, 255, codes);
     // All sums of a validated plan, those between the stages too, fit an int32.
-    std::vector<std::int32_t> expected =
-        specify<std::int32_t>(codes, 128, kPadCode - 128, [](std::int32_t v) { return v; });
-    const bool sums = agree(codes, expected, [&](const auto& in, std::size_t batch, auto& out) {
+    auto expected = specify<std::int32_t>(codes, 128, kPadCode - 128, [](auto v) { return v; });
+    const bool sums = agree(codes, expected, [&](auto in, std::size_t batch, auto& out) {
       engine_.run_codes(in, kPadCode, batch, out);
     });
     // The layer's output is u8 if its clamp fits; the sums have been compared in any case.
@@ -142,7 +150,7 @@ class Proof {
     std::vector<std::uint8_t> rounded(expected.size());
     field::all_kernels().back()->requantise_codes(expected.data(), samples_.size(), channels,
                                                   Rounding(layer_).from(0), rounded.data());
-    return agree(codes, rounded, [&](const auto& in, std::size_t batch, auto& out) {
+    return agree(codes, rounded, [&](auto in, std::size_t batch, auto& out) {
       engine_.run_requant(in, kPadCode, batch, out);
     });
   }
@@ -150,35 +158,20 @@ class Proof {
   bool words_agree(Field f) {
     const std::uint32_t centre = field::limb_centre(f);
     const std::int64_t p = field::modulus(f);
-    std::vector<std::uint32_t> words(distinct_ * in_);
+    std::vector<std::uint32_t> words(images_ * in_);
     for (auto& v : words) v = varied_.next() % field::modulus(f);
     for (const Sample& s : samples_) drive<std::uint32_t>(layer_, s, centre + 1, centre, words);
-    const std::vector<std::int64_t> sums =
-        specify<std::int64_t>(words, 0, 0, [p](std::int64_t v) { return (v % p + p) % p; });
-    std::vector<std::uint32_t> expected;
-    for (const std::int64_t v : sums) expected.push_back(static_cast<std::uint32_t>(v));
-    return agree(words, expected, [&](const auto& in, std::size_t batch, auto& out) {
+    const auto sums = specify<std::int64_t>(words, 0, 0, [p](auto v) { return (v % p + p) % p; });
+    const std::vector<std::uint32_t> expected(sums.begin(), sums.end());
+    return agree(words, expected, [&](auto in, std::size_t batch, auto& out) {
       engine_.run_words(f, in, batch, out);
     });
   }
 
  private:
-  void choose_samples() {
-    const model::Shape& out = layer_.out();
-    const auto add = [&](std::size_t image, std::size_t y, std::size_t x) {
-      samples_.push_back(
-          {image, y, x, varied_.below(out.c), static_cast<Drive>(samples_.size() % 3)});
-    };
-    if (dense_) {
-      for (std::size_t image = 0; image < distinct_; ++image) add(image, 0, 0);
-      return;
-    }
-    for (std::size_t i = 4; i < kConvSamples; ++i)
-      add(0, varied_.below(out.h), varied_.below(out.w));
-    add(0, 0, 0);
-    add(0, 0, out.w - 1);
-    add(0, out.h - 1, 0);
-    add(0, out.h - 1, out.w - 1);
+  void add_sample(std::size_t image, std::size_t y, std::size_t x) {
+    const auto end = static_cast<Drive>(samples_.size() % 3);
+    samples_.push_back({image, y, x, varied_.below(layer_.out().c), end});
   }
 
   // specify computes what the samples' outputs should be, sample after sample. A pair's second
@@ -200,22 +193,19 @@ class Proof {
     return expected;
   }
 
-  // agree runs the engine at every batch size until every distinct image was in a batch, and
-  // compares the samples.
+  // agree runs the engine at every batch size until every image was in a batch, and compares the
+  // samples. The images of a batch follow each other in the data, again and again.
   template <class In, class Out, class Run>
-  bool agree(const std::vector<In>& data, const std::vector<Out>& expected, Run run) {
+  bool agree(std::vector<In> data, const std::vector<Out>& expected, Run run) {
+    const std::size_t once = data.size();
+    data.resize(once + batches_.back() * in_);
+    for (std::size_t i = once; i < data.size(); ++i) data[i] = data[i - once];
     for (const std::size_t batch : batches_) {
-      for (std::size_t first = 0; first < distinct_; first += batch) {
-        std::vector<In> in;
+      std::vector<Out> out(batch * out_);
+      for (std::size_t first = 0; first < images_; first += batch) {
+        run(std::span<const In>(data).subspan(first * in_, batch * in_), batch, out);
         for (std::size_t i = 0; i < batch; ++i) {
-          const std::size_t image = (first + i) % distinct_;
-          const auto from = data.begin() + static_cast<std::ptrdiff_t>(image * in_);
-          in.insert(in.end(), from, from + static_cast<std::ptrdiff_t>(in_));
-        }
-        std::vector<Out> out(batch * out_);
-        run(in, batch, out);
-        for (std::size_t i = 0; i < batch; ++i) {
-          if (!image_agrees((first + i) % distinct_, out.data() + i * out_, expected)) return false;
+          if (!image_agrees((first + i) % images_, out.data() + i * out_, expected)) return false;
         }
       }
     }
@@ -227,9 +217,9 @@ class Proof {
     const std::size_t channels = layer_.out().c;
     for (std::size_t k = 0; k < samples_.size(); ++k) {
       const Sample& s = samples_[k];
-      if (s.image != image) continue;
       const Out* got = out + (s.y * layer_.out().w + s.x) * channels;
-      if (!std::equal(got, got + channels, expected.data() + k * channels)) return false;
+      const Out* wanted = expected.data() + k * channels;
+      if (s.image == image && !std::equal(got, got + channels, wanted)) return false;
     }
     return true;
   }
@@ -237,9 +227,8 @@ class Proof {
   const Linear& layer_;
   Engine& engine_;
   base::ThreadPool& pool_;
-  bool dense_;
-  std::size_t distinct_;
   std::size_t in_, out_;
+  std::size_t images_ = 0;  // different ones
   std::vector<std::size_t> batches_;
   std::vector<Sample> samples_;
   Varied varied_;
