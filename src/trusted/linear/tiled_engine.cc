@@ -14,7 +14,8 @@ namespace {
 
 using field::Field;
 
-// Place is one tile: rows [first, first + rows) of part `image` of the run, one chunk of channels.
+// Place is one tile: rows [first, first + rows) of part `image` of the run, one chunk of channels;
+// and the thread that computes it.
 struct Place {
   std::size_t image = 0;
   std::size_t first = 0;
@@ -23,7 +24,17 @@ struct Place {
   std::size_t positions = 0;
   std::size_t position = 0;  // of the tile's first output position in the whole run
   std::size_t worker = 0;
+  std::byte* scratch = nullptr;
 };
+
+// compact moves the sums of a tile to y, channels side by side; in place too.
+void compact(const ChunkShape& shape, std::size_t positions, const std::int32_t* sums,
+             std::int32_t* y, std::size_t y_stride) noexcept {
+  if (y == sums && shape.stride == y_stride) return;
+  for (std::size_t p = 0; p < positions; ++p) {
+    std::memmove(y + p * y_stride, sums + p * shape.stride, shape.channels * sizeof(std::int32_t));
+  }
+}
 
 class TiledEngine final : public Engine {
  public:
@@ -42,65 +53,198 @@ class TiledEngine final : public Engine {
     make_addends();
   }
 
-  void run_codes(std::span<const std::uint8_t> codes, std::uint8_t pad_code, std::size_t batch,
-                 std::span<std::int32_t> y) override;
-  void run_words(Field f, std::span<const std::uint32_t> words, std::size_t batch,
-                 std::span<std::uint32_t> y) override;
-  void run_requant(std::span<const std::uint8_t> codes, std::uint8_t pad_code, std::size_t batch,
-                   std::span<std::uint8_t> out) override;
   [[nodiscard]] std::string_view backend_name() const noexcept override { return name_; }
 
- private:
-  void lay_out_scratch();
-  void make_addends();
-  void check(std::size_t batch, std::size_t in, std::size_t out) const {
-    SLALOM_ASSERT(batch >= 1 && batch <= max_batch_ && in == batch * layer_.in().elements() &&
-                  out == batch * layer_.out().elements());
+  void run_codes(std::span<const std::uint8_t> codes, std::uint8_t pad_code, std::size_t batch,
+                 std::span<std::int32_t> y) override {
+    for_each_tile(batch, codes.size(), y.size(), [&](const Place& at) {
+      code_sums(at, codes, pad_code, corrected_, y.data() + output(at), layer_.out().c);
+    });
   }
 
-  // for_each_tile calls body(place, scratch of this worker) for every tile of a run.
+  void run_words(Field f, std::span<const std::uint32_t> words, std::size_t batch,
+                 std::span<std::uint32_t> y) override {
+    for_each_tile(batch, words.size(), y.size(), [&](const Place& at) {
+      Planes tiles = planes(at.scratch, tile_stride_);
+      fill_words(tiling_, kernels_, f, words.data() + at.image * layer_.in().elements(), at.first,
+                 at.rows, tiles);
+      if (pair()) {
+        auto* middle = reinterpret_cast<std::uint32_t*>(at.scratch + middle_at_);
+        const std::size_t channels = layer_.stages[1].conv.in.c;
+        word_sums(*cores_.front(), f, tiles, at, middle, channels);
+        tiles = planes(at.scratch + middle_tile_at_, middle_stride_);
+        kernels_.cut_words(f, middle, at.positions * channels, last().tiling().format, tiles);
+      }
+      word_sums(last(), f, tiles, at, y.data() + output(at), layer_.out().c);
+    });
+  }
+
+  void run_requant(std::span<const std::uint8_t> codes, std::uint8_t pad_code, std::size_t batch,
+                   std::span<std::uint8_t> out) override {
+    for_each_tile(batch, codes.size(), out.size(), [&](const Place& at) {
+      const std::size_t out_c = layer_.out().c;
+      const ChunkShape shape = last().chunk(at.chunk);
+      std::int32_t* y = sums(at, 0);
+      code_sums(at, codes, pad_code, biased_, y, shape.channels);
+      // Some of the channels only: a position at a time.
+      const std::size_t together = shape.channels == out_c ? at.positions : 1;
+      for (std::size_t p = 0; p < at.positions; p += together) {
+        field_kernels_.requantise_codes(y + p * shape.channels, together, shape.channels,
+                                        rounding_.from(shape.first),
+                                        out.data() + output(at) + p * out_c);
+      }
+    });
+  }
+
+ private:
+  void lay_out_scratch() {
+    std::size_t end = 0;
+    const auto take = [&end](std::size_t bytes) {
+      return std::exchange(end, base::round_up(end + bytes, 64));
+    };
+    const std::size_t positions = tiling_.rows * tiling_.conv.out.w;
+    std::size_t widest = 0;
+    std::size_t core_scratch = 0;
+    for (const auto& core : cores_) {
+      widest = std::max(widest, core->chunk(0).stride);
+      core_scratch = std::max(core_scratch, core->scratch_bytes());
+    }
+    tile_stride_ = tiling_.tile_bytes(tiling_.rows);
+    take(kMaxLimbs * tile_stride_);
+    sums_stride_ = base::round_up(positions * widest, 16);
+    sums_at_ = take(kMaxLimbs * sums_stride_ * sizeof(std::int32_t));
+    if (pair()) {
+      middle_at_ = take(positions * layer_.stages[1].conv.in.c * sizeof(std::uint32_t));
+      middle_stride_ = last().tiling().tile_bytes(positions);
+      middle_tile_at_ = take(kMaxLimbs * middle_stride_);
+    }
+    core_at_ = take(core_scratch);
+    pool_.reserve_scratch(end);
+  }
+
+  void make_addends() {
+    std::vector<std::uint32_t> whole(last().columns(), 0);  // unsigned: sums wrap
+    for (std::size_t part = 0; part < last().parts(); ++part) {
+      for (std::size_t o = 0; o < whole.size(); ++o) {
+        whole[o] += static_cast<std::uint32_t>(last().correction(part)[o]);
+      }
+    }
+    corrected_.assign(whole.begin(), whole.end());
+    for (std::size_t o = 0; o < layer_.bias.size(); ++o) {
+      whole[o] += static_cast<std::uint32_t>(layer_.bias[o]);
+    }
+    biased_.assign(whole.begin(), whole.end());
+  }
+
+  // for_each_tile calls body(place) for every tile of a run over `in` elements that has `out`.
   template <class Body>
-  void for_each_tile(std::size_t batch, Body body);
+  void for_each_tile(std::size_t batch, std::size_t in, std::size_t out, Body body) {
+    SLALOM_ASSERT(batch >= 1 && batch <= max_batch_ && in == batch * layer_.in().elements() &&
+                  out == batch * layer_.out().elements());
+    const std::size_t units = tiling_.row_units(batch);
+    const std::size_t tiles = base::div_up(units, tiling_.rows);
+    const std::size_t chunks = last().tiling().chunks;
+    const std::size_t width = tiling_.conv.out.w;
+    const std::size_t places = tiling_.images(batch) * tiles * chunks;
+    pool_.parallel_for(places, [&](std::size_t index, std::size_t worker) {
+      Place at;
+      at.chunk = index % chunks;
+      at.first = index / chunks % tiles * tiling_.rows;
+      at.image = index / chunks / tiles;
+      at.rows = std::min(tiling_.rows, units - at.first);
+      at.positions = at.rows * width;
+      at.position = (at.image * units + at.first) * width;
+      at.worker = worker;
+      at.scratch = pool_.scratch(worker).data();
+      body(at);
+    });
+  }
 
   [[nodiscard]] Core& last() const noexcept { return *cores_.back(); }
   [[nodiscard]] bool pair() const noexcept { return cores_.size() == 2; }
+  // output is where a tile's first output lies.
+  [[nodiscard]] std::size_t output(const Place& at) const noexcept {
+    return at.position * layer_.out().c + last().chunk(at.chunk).first;
+  }
   [[nodiscard]] static Planes planes(std::byte* base, std::size_t stride) noexcept {
     return {base, base + stride, base + 2 * stride, base + 3 * stride};
   }
-  [[nodiscard]] std::int32_t* sums(std::byte* scratch, std::size_t plane) const noexcept {
-    return reinterpret_cast<std::int32_t*>(scratch + sums_at_) + plane * sums_stride_;
-  }
-
-  // run makes a core's sums of a tile. addends: one for each of its columns.
-  void run(Core& core, const Place& at, const std::byte* src, std::size_t part,
-           const std::vector<std::int32_t>& addends, std::byte* scratch,
-           std::int32_t* to) const noexcept {
-    core.run({.src = src,
-              .rows = &core == cores_.front().get() ? at.rows : at.positions,
-              .chunk = at.chunk,
-              .part = part,
-              .init = addends.data() + core.chunk(at.chunk).first,
-              .sums = to,
-              .scratch = scratch + core_at_,
-              .worker = at.worker});
+  [[nodiscard]] std::int32_t* sums(const Place& at, std::size_t plane) const noexcept {
+    return reinterpret_cast<std::int32_t*>(at.scratch + sums_at_) + plane * sums_stride_;
   }
   // limb_sums describes the sums of a core's limbs.
-  [[nodiscard]] LimbSums limb_sums(const ChunkShape& shape, const Place& at, std::byte* scratch,
+  [[nodiscard]] LimbSums limb_sums(const Core& core, const Place& at,
                                    std::size_t y_stride) const noexcept {
-    return {.raw = sums(scratch, 0),
+    const ChunkShape shape = core.chunk(at.chunk);
+    return {.raw = sums(at, 0),
             .plane_stride = sums_stride_,
             .stride = shape.stride,
             .positions = at.positions,
             .channels = shape.channels,
             .y_stride = y_stride};
   }
+
+  // run makes a core's sums of a tile. addends: one for each of its columns.
+  void run(Core& core, const Place& at, const std::byte* src, std::size_t part,
+           const std::vector<std::int32_t>& addends, std::int32_t* to) const noexcept {
+    core.run({.src = src,
+              .rows = &core == cores_.front().get() ? at.rows : at.positions,
+              .chunk = at.chunk,
+              .part = part,
+              .init = addends.data() + core.chunk(at.chunk).first,
+              .sums = to,
+              .scratch = at.scratch + core_at_,
+              .worker = at.worker});
+  }
+
+  // code_tile returns a tile of codes: part of the image itself, or written out.
+  [[nodiscard]] const std::byte* code_tile(const Place& at, std::span<const std::uint8_t> codes,
+                                           std::uint8_t pad_code) const noexcept {
+    const std::uint8_t* image = codes.data() + at.image * layer_.in().elements();
+    const bool whole_rows = tiling_.format == Format::kBytes && !tiling_.padded();
+    if (whole_rows && cores_.front()->reads_only_rows(at.rows)) {
+      return reinterpret_cast<const std::byte*>(image) + at.first * tiling_.row_step();
+    }
+    fill_codes(tiling_, kernels_, image, pad_code, at.first, at.rows, at.scratch);
+    return at.scratch;
+  }
+
   // code_sums writes Y plus what `addends` holds beside the corrections to y. y may be plane 0.
   void code_sums(const Place& at, std::span<const std::uint8_t> codes, std::uint8_t pad_code,
-                 std::byte* scratch, const std::vector<std::int32_t>& addends, std::int32_t* y,
-                 std::size_t y_stride) const noexcept;
+                 const std::vector<std::int32_t>& addends, std::int32_t* y,
+                 std::size_t y_stride) const noexcept {
+    Core& core = *cores_.front();
+    const ChunkShape shape = core.chunk(at.chunk);
+    const std::byte* tile = code_tile(at, codes, pad_code);
+    if (!pair()) {
+      const bool direct = shape.stride == y_stride && core.writes_only_rows(at.rows);
+      std::int32_t* to = direct ? y : sums(at, 0);
+      run(core, at, tile, kAllParts, addends, to);
+      compact(shape, at.positions, to, y, y_stride);
+      return;
+    }
+    // The exact sums between the stages, cut into digits, through the second stage.
+    run(core, at, tile, kAllParts, core.correction(0), sums(at, 0));
+    auto* middle = reinterpret_cast<std::int32_t*>(at.scratch + middle_at_);
+    compact(shape, at.positions, sums(at, 0), middle, shape.channels);
+    const Planes tiles = planes(at.scratch + middle_tile_at_, middle_stride_);
+    kernels_.cut_sums(middle, at.positions * shape.channels, last().tiling().format, tiles);
+    for (std::size_t l = 0; l < kMaxLimbs; ++l) {
+      run(last(), at, tiles[l], kAllParts, l == 0 ? addends : corrected_, sums(at, l));
+    }
+    kernels_.join_sums(limb_sums(last(), at, y_stride), y);
+  }
+
   // word_sums writes the residues of a core's outputs for a tile's limb planes.
-  void word_sums(Core& core, Field f, const Planes& tiles, const Place& at, std::byte* scratch,
-                 std::uint32_t* y, std::size_t y_stride) const noexcept;
+  void word_sums(Core& core, Field f, const Planes& tiles, const Place& at, std::uint32_t* y,
+                 std::size_t y_stride) const noexcept {
+    for (std::size_t part = 0; part < core.parts(); ++part) {
+      for (std::size_t l = 0; l < field::num_limbs(f); ++l) {
+        run(core, at, tiles[l], part, core.correction(part), sums(at, l));
+      }
+      kernels_.join_words(f, limb_sums(core, at, y_stride), part != 0, y);
+    }
+  }
 
   const model::Linear& layer_;
   std::string_view name_;
@@ -125,168 +269,6 @@ class TiledEngine final : public Engine {
   std::size_t middle_stride_ = 0;
   std::size_t core_at_ = 0;
 };
-
-void TiledEngine::lay_out_scratch() {
-  const std::size_t positions = tiling_.rows * tiling_.conv.out.w;
-  std::size_t widest = 0;
-  std::size_t core_scratch = 0;
-  for (const auto& core : cores_) {
-    widest = std::max(widest, core->chunk(0).stride);
-    core_scratch = std::max(core_scratch, core->scratch_bytes());
-  }
-  tile_stride_ = tiling_.tile_bytes(tiling_.rows);
-  sums_at_ = kMaxLimbs * tile_stride_;
-  sums_stride_ = base::round_up(positions * widest, 16);
-  middle_at_ = sums_at_ + kMaxLimbs * sums_stride_ * sizeof(std::int32_t);
-  core_at_ = middle_at_;
-  if (pair()) {
-    const std::size_t elements = positions * layer_.stages[1].conv.in.c;
-    middle_tile_at_ = base::round_up(middle_at_ + elements * sizeof(std::uint32_t), 64);
-    middle_stride_ = last().tiling().tile_bytes(positions);
-    core_at_ = middle_tile_at_ + kMaxLimbs * middle_stride_;
-  }
-  core_at_ = base::round_up(core_at_, 64);
-  pool_.reserve_scratch(core_at_ + core_scratch);
-}
-
-void TiledEngine::make_addends() {
-  std::vector<std::uint32_t> whole(last().columns(), 0);  // unsigned: sums wrap
-  for (std::size_t part = 0; part < last().parts(); ++part) {
-    for (std::size_t o = 0; o < whole.size(); ++o) {
-      whole[o] += static_cast<std::uint32_t>(last().correction(part)[o]);
-    }
-  }
-  corrected_.assign(whole.begin(), whole.end());
-  for (std::size_t o = 0; o < layer_.bias.size(); ++o) {
-    whole[o] += static_cast<std::uint32_t>(layer_.bias[o]);
-  }
-  biased_.assign(whole.begin(), whole.end());
-}
-
-template <class Body>
-void TiledEngine::for_each_tile(std::size_t batch, Body body) {
-  const std::size_t units = tiling_.row_units(batch);
-  const std::size_t tiles = base::div_up(units, tiling_.rows);
-  const std::size_t chunks = last().tiling().chunks;
-  const std::size_t width = tiling_.conv.out.w;
-  pool_.parallel_for(tiling_.images(batch) * tiles * chunks,
-                     [&](std::size_t index, std::size_t worker) {
-                       Place at;
-                       at.chunk = index % chunks;
-                       at.first = index / chunks % tiles * tiling_.rows;
-                       at.image = index / chunks / tiles;
-                       at.rows = std::min(tiling_.rows, units - at.first);
-                       at.positions = at.rows * width;
-                       at.worker = worker;
-                       at.position = (at.image * units + at.first) * width;
-                       body(at, pool_.scratch(worker).data());
-                     });
-}
-
-// compact moves the sums of a tile to y, channels side by side; in place too.
-void compact(const ChunkShape& shape, std::size_t positions, const std::int32_t* sums,
-             std::int32_t* y, std::size_t y_stride) noexcept {
-  if (y == sums && shape.stride == y_stride) return;
-  for (std::size_t p = 0; p < positions; ++p) {
-    std::memmove(y + p * y_stride, sums + p * shape.stride, shape.channels * sizeof(std::int32_t));
-  }
-}
-
-void TiledEngine::code_sums(const Place& at, std::span<const std::uint8_t> codes,
-                            std::uint8_t pad_code, std::byte* scratch,
-                            const std::vector<std::int32_t>& addends, std::int32_t* y,
-                            std::size_t y_stride) const noexcept {
-  Core& core = *cores_.front();
-  const std::size_t row_elements = std::size_t{tiling_.conv.in.w} * tiling_.conv.in.c;
-  const std::uint8_t* image = codes.data() + at.image * layer_.in().elements();
-  const std::byte* src = scratch;
-  if (tiling_.format == Format::kBytes && !tiling_.padded() && core.reads_only_rows(at.rows)) {
-    src = reinterpret_cast<const std::byte*>(image + at.first * tiling_.conv.window.stride_h *
-                                                         row_elements);
-  } else {
-    fill_codes(tiling_, kernels_, image, pad_code, at.first, at.rows, scratch);
-  }
-  const ChunkShape shape = core.chunk(at.chunk);
-  if (!pair()) {
-    const bool direct = shape.stride == y_stride && core.writes_only_rows(at.rows);
-    std::int32_t* to = direct ? y : sums(scratch, 0);
-    run(core, at, src, kAllParts, addends, scratch, to);
-    compact(shape, at.positions, to, y, y_stride);
-    return;
-  }
-  // The exact sums between the stages, cut into digits, through the second stage.
-  run(core, at, src, kAllParts, core.correction(0), scratch, sums(scratch, 0));
-  auto* middle = reinterpret_cast<std::int32_t*>(scratch + middle_at_);
-  compact(shape, at.positions, sums(scratch, 0), middle, shape.channels);
-  const Planes tiles = planes(scratch + middle_tile_at_, middle_stride_);
-  kernels_.cut_sums(middle, at.positions * shape.channels, last().tiling().format, tiles);
-  for (std::size_t l = 0; l < kMaxLimbs; ++l) {
-    run(last(), at, tiles[l], kAllParts, l == 0 ? addends : corrected_, scratch, sums(scratch, l));
-  }
-  kernels_.join_sums(limb_sums(last().chunk(at.chunk), at, scratch, y_stride), y);
-}
-
-void TiledEngine::word_sums(Core& core, Field f, const Planes& tiles, const Place& at,
-                            std::byte* scratch, std::uint32_t* y,
-                            std::size_t y_stride) const noexcept {
-  for (std::size_t part = 0; part < core.parts(); ++part) {
-    for (std::size_t l = 0; l < field::num_limbs(f); ++l) {
-      run(core, at, tiles[l], part, core.correction(part), scratch, sums(scratch, l));
-    }
-    kernels_.join_words(f, limb_sums(core.chunk(at.chunk), at, scratch, y_stride), part != 0, y);
-  }
-}
-
-void TiledEngine::run_codes(std::span<const std::uint8_t> codes, std::uint8_t pad_code,
-                            std::size_t batch, std::span<std::int32_t> y) {
-  check(batch, codes.size(), y.size());
-  const std::size_t out_c = layer_.out().c;
-  for_each_tile(batch, [&](const Place& at, std::byte* scratch) {
-    std::int32_t* to = y.data() + at.position * out_c + last().chunk(at.chunk).first;
-    code_sums(at, codes, pad_code, scratch, corrected_, to, out_c);
-  });
-}
-
-void TiledEngine::run_requant(std::span<const std::uint8_t> codes, std::uint8_t pad_code,
-                              std::size_t batch, std::span<std::uint8_t> out) {
-  check(batch, codes.size(), out.size());
-  const std::size_t out_c = layer_.out().c;
-  for_each_tile(batch, [&](const Place& at, std::byte* scratch) {
-    const ChunkShape shape = last().chunk(at.chunk);
-    std::int32_t* y = sums(scratch, 0);
-    code_sums(at, codes, pad_code, scratch, biased_, y, shape.channels);
-    const field::Epilogue epilogue = rounding_.from(shape.first);
-    std::uint8_t* to = out.data() + at.position * out_c + shape.first;
-    if (shape.channels == out_c) {
-      field_kernels_.requantise_codes(y, at.positions, out_c, epilogue, to);
-      return;
-    }
-    for (std::size_t p = 0; p < at.positions; ++p) {
-      field_kernels_.requantise_codes(y + p * shape.channels, 1, shape.channels, epilogue,
-                                      to + p * out_c);
-    }
-  });
-}
-
-void TiledEngine::run_words(Field f, std::span<const std::uint32_t> words, std::size_t batch,
-                            std::span<std::uint32_t> y) {
-  check(batch, words.size(), y.size());
-  const std::size_t out_c = layer_.out().c;
-  for_each_tile(batch, [&](const Place& at, std::byte* scratch) {
-    Planes tiles = planes(scratch, tile_stride_);
-    fill_words(tiling_, kernels_, f, words.data() + at.image * layer_.in().elements(), at.first,
-               at.rows, tiles);
-    if (pair()) {
-      auto* middle = reinterpret_cast<std::uint32_t*>(scratch + middle_at_);
-      const std::size_t channels = layer_.stages[1].conv.in.c;
-      word_sums(*cores_.front(), f, tiles, at, scratch, middle, channels);
-      tiles = planes(scratch + middle_tile_at_, middle_stride_);
-      kernels_.cut_words(f, middle, at.positions * channels, last().tiling().format, tiles);
-    }
-    word_sums(last(), f, tiles, at, scratch,
-              y.data() + at.position * out_c + last().chunk(at.chunk).first, out_c);
-  });
-}
 
 }  // namespace
 
