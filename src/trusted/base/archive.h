@@ -18,8 +18,7 @@
 // Archives: one description of a record serves its reader and its writer, so they cannot disagree.
 // A record R is described in its own namespace by
 //
-//   template <class A>
-//   void fields(A& a, Ref<A, R> r) { a(r.first, r.second); }
+//   void fields(auto& a, Is<R> auto& r) { a(r.first, r.second); }
 //
 // and the type of each member says how it is written (docs/plan-format.md, "Encoding"): numbers as
 // they are, bool and enumerations as one byte, a text as u32 and bytes, a vector of numbers as u64
@@ -35,17 +34,15 @@ namespace slalom::base {
 inline constexpr std::size_t kMaxText = 4096;
 inline constexpr std::uint32_t kMaxItems = 1U << 16;
 
-// The reader fills mutable records, the writer visits const ones.
-template <class A, class T>
-using Ref = std::conditional_t<A::kReading, T&, const T&>;
+// A record is an R that the reader fills, or a const R that the writer visits.
+template <class T, class R>
+concept Is = std::is_same_v<std::remove_const_t<T>, R>;
 
 template <class T>
 inline constexpr bool kIsNumber = std::is_arithmetic_v<T> && !std::is_same_v<T, bool>;
 
 class ArchiveWriter : public ByteWriter {
  public:
-  static constexpr bool kReading = false;
-
   template <class... T>
   void operator()(const T&... values) {
     (value(values), ...);
@@ -99,7 +96,6 @@ class ArchiveWriter : public ByteWriter {
 
 class ArchiveReader : public ByteReader {
  public:
-  static constexpr bool kReading = true;
   using ByteReader::ByteReader;
 
   template <class... T>

@@ -12,101 +12,43 @@
 
 namespace slalom::model {
 
-using base::Ref;
+using base::Is;
 
-template <class A>
-void fields(A& a, Ref<A, Shape> s) {
-  a(s.h, s.w, s.c);
-}
-template <class A>
-void fields(A& a, Ref<A, Window> w) {
+void fields(auto& a, Is<Shape> auto& s) { a(s.h, s.w, s.c); }
+void fields(auto& a, Is<Window> auto& w) {
   a(w.kernel_h, w.kernel_w, w.stride_h, w.stride_w, w.dilation_h, w.dilation_w);
   a(w.pad_top, w.pad_left, w.pad_bottom, w.pad_right);
 }
-template <class A>
-void fields(A& a, Ref<A, Requant> r) {
-  a(r.multiplier, r.zero_point, r.lo, r.hi, r.table);
-}
-template <class A>
-void fields(A& a, Ref<A, ConvStage> s) {
+void fields(auto& a, Is<Requant> auto& r) { a(r.multiplier, r.zero_point, r.lo, r.hi, r.table); }
+void fields(auto& a, Is<ConvStage> auto& s) {
   a(s.conv.in, s.conv.out, s.conv.window, s.conv.groups, s.weights);
 }
-template <class A>
-void fields(A& a, Ref<A, Linear> op) {
-  a(op.stages, op.bias, op.field, op.requant);
-}
-template <class A>
-void fields(A& a, Ref<A, Add> op) {
-  a(op.multiplier_a, op.multiplier_b, op.lo, op.hi);
-}
-template <class A>
-void fields(A& a, Ref<A, Mul> op) {
-  a(op.multiplier, op.lo, op.hi);
-}
-template <class A>
-void fields(A& a, Ref<A, Table> op) {
-  a(op.table);
-}
-template <class A>
-void fields(A& a, Ref<A, Prelu> op) {
-  a(op.positive, op.negative, op.lo, op.hi);
-}
-template <class A>
-void fields(A& a, Ref<A, MaxPool> op) {
-  a(op.window);
-}
-template <class A>
-void fields(A& a, Ref<A, AveragePool> op) {
+void fields(auto& a, Is<Linear> auto& op) { a(op.stages, op.bias, op.field, op.requant); }
+void fields(auto& a, Is<Add> auto& op) { a(op.multiplier_a, op.multiplier_b, op.lo, op.hi); }
+void fields(auto& a, Is<Mul> auto& op) { a(op.multiplier, op.lo, op.hi); }
+void fields(auto& a, Is<Table> auto& op) { a(op.table); }
+void fields(auto& a, Is<Prelu> auto& op) { a(op.positive, op.negative, op.lo, op.hi); }
+void fields(auto& a, Is<MaxPool> auto& op) { a(op.window); }
+void fields(auto& a, Is<AveragePool> auto& op) {
   a(op.window, op.count_padding, op.multiplier, op.lo, op.hi);
 }
-template <class A>
-void fields(A& a, Ref<A, Concat> op) {
-  a(op.axis, op.multiplier);
-}
-template <class A>
-void fields(A& a, Ref<A, Pad> op) {
-  a(op.before, op.after, op.code);
-}
-template <class A>
-void fields(A& a, Ref<A, Slice> op) {
-  a(op.begin, op.step);
-}
-template <class A>
-void fields(A& a, Ref<A, Transpose> op) {
-  a(op.perm);
-}
-template <class A>
-void fields(A&, Ref<A, Reshape>) {}
-template <class A>
-void fields(A& a, Ref<A, Softmax> op) {
-  a(op.table);
-}
-template <class A>
-void fields(A& a, Ref<A, Lrn> op) {
+void fields(auto& a, Is<Concat> auto& op) { a(op.axis, op.multiplier); }
+void fields(auto& a, Is<Pad> auto& op) { a(op.before, op.after, op.code); }
+void fields(auto& a, Is<Slice> auto& op) { a(op.begin, op.step); }
+void fields(auto& a, Is<Transpose> auto& op) { a(op.perm); }
+void fields(auto&, Is<Reshape> auto&) {}
+void fields(auto& a, Is<Softmax> auto& op) { a(op.table); }
+void fields(auto& a, Is<Lrn> auto& op) {
   a(op.size, op.beta_quarters, op.alpha, op.bias, op.multiplier, op.lo, op.hi);
 }
-template <class A>
-void fields(A& a, Ref<A, Constant> op) {
-  a(op.codes);
-}
-template <class A>
-void fields(A& a, Ref<A, TensorInfo> t) {
-  a(t.name, t.shape, t.dtype, t.scale, t.zero_point);
-}
-template <class A>
-void fields(A& a, Ref<A, Node> n) {
-  a(n.name, n.inputs, n.output, n.op);
-}
-template <class A>
-void fields(A& a, Ref<A, Preprocess> p) {
+void fields(auto& a, Is<Constant> auto& op) { a(op.codes); }
+void fields(auto& a, Is<TensorInfo> auto& t) { a(t.name, t.shape, t.dtype, t.scale, t.zero_point); }
+void fields(auto& a, Is<Node> auto& n) { a(n.name, n.inputs, n.output, n.op); }
+void fields(auto& a, Is<Preprocess> auto& p) {
   a(p.resize_shorter, p.crop_h, p.crop_w, p.interpolation, p.bgr, p.mean, p.std);
 }
-template <class A>
-void fields(A& a, Ref<A, Output> o) {
-  a(o.tensor, o.function);
-}
-template <class A>
-void fields(A& a, Ref<A, Plan> p) {
+void fields(auto& a, Is<Output> auto& o) { a(o.tensor, o.function); }
+void fields(auto& a, Is<Plan> auto& p) {
   a(p.name, p.tensors, p.inputs, p.outputs, p.nodes, p.preprocess, p.labels);
 }
 

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/archive.h"
 #include "model/mode.h"
 #include "model/plan.h"
 #include "runtime/executor.h"
@@ -22,9 +23,22 @@
 // fixed order, no optional parts.
 //
 // Every decoder is all or nothing: a value out of its range, a missing or a trailing byte is
-// kMalformed, and encode(decode(bytes)) == bytes.
+// kMalformed, and encode(decode(bytes)) == bytes. The line after a message is its encoding
+// (base/archive.h).
+
+namespace slalom::runtime {
+
+void fields(auto& a, base::Is<Stats> auto& m) {
+  a(m.images, m.checks_performed, m.checks_failed, m.layers_checked, m.soundness_bits);
+  a(m.pads_used, m.pads_inline, m.wall_s, m.trusted_s, m.wait_s, m.device_s, m.pad_s);
+  a(m.bytes_out, m.bytes_in);
+}
+
+}  // namespace slalom::runtime
 
 namespace slalom::session {
+
+using base::Is;
 
 inline constexpr std::uint32_t kControlVersion = 1;
 
@@ -82,20 +96,27 @@ constexpr auto range_of(State) { return std::pair(State::kEmpty, State::kStarted
 struct Hello {
   std::uint32_t version = kControlVersion;
 };
+void fields(auto& a, Is<Hello> auto& m) { a(m.version); }
 struct Welcome {
   std::uint32_t version = kControlVersion;
   State state = State::kEmpty;
   model::Digest digest{};         // zero when no plan is loaded
   std::uint64_t input_bytes = 0;  // of one image
 };
+void fields(auto& a, Is<Welcome> auto& m) { a(m.version, m.state, m.digest, m.input_bytes); }
 struct PlanSize {
   std::uint64_t bytes = 0;  // 1..kMaxPlanBytes
 };
+void fields(auto& a, Is<PlanSize> auto& m) {
+  a(m.bytes);
+  a.require(m.bytes >= 1 && m.bytes <= kMaxPlanBytes);
+}
 struct PlanLoaded {
   model::Digest digest{};
   std::uint32_t nodes = 0;
   std::uint64_t input_bytes = 0;
 };
+void fields(auto& a, Is<PlanLoaded> auto& m) { a(m.digest, m.nodes, m.input_bytes); }
 
 // StoreUse says where the sealed stock of pads goes.
 enum class StoreUse : std::uint8_t {
@@ -121,52 +142,77 @@ struct Configure {
   std::uint32_t timeout_ms = 10'000;
   std::vector<std::uint8_t> remote;
 };
+void fields(auto& a, Is<Configure> auto& m) {
+  a(m.integrity, m.privacy, m.when_dry, m.store, m.soundness_bits, m.threads, m.micro_batch);
+  a(m.in_flight, m.timeout_ms, m.remote);
+  a.require(m.soundness_bits >= 1 && m.soundness_bits <= 256);
+  a.require(m.threads <= 1024);
+  a.require(m.micro_batch >= 1 && m.micro_batch <= 256);
+  a.require(m.in_flight >= 1 && m.in_flight <= 64);
+  a.require(m.timeout_ms >= 1 && m.timeout_ms <= 3'600'000);
+  a.require(m.remote.size() <= kMaxNodes);
+  for (const std::uint8_t flag : m.remote) a.require(flag <= 1);
+}
 struct DeviceAttached {
   std::uint32_t index = 0;
   std::uint64_t segment_bytes = 0;
 };
+void fields(auto& a, Is<DeviceAttached> auto& m) { a(m.index, m.segment_bytes); }
 struct Started {
   std::uint32_t layers_checked = 0;
   double soundness_bits = 0;
 };
+void fields(auto& a, Is<Started> auto& m) { a(m.layers_checked, m.soundness_bits); }
 
 struct OutputTensor {
   model::TensorId tensor = 0;
   std::vector<std::uint8_t> codes;     // of a u8 tensor, else empty
   std::vector<std::int32_t> integers;  // of an i32 tensor, else empty
 };
+void fields(auto& a, Is<OutputTensor> auto& m) {
+  a(m.tensor, m.codes, m.integers);
+  a.require(m.codes.empty() || m.integers.empty());
+}
 struct Output {
   std::uint64_t image = 0;
   std::vector<OutputTensor> outputs;
 };
+void fields(auto& a, Is<Output> auto& m) { a(m.image, m.outputs); }
 // ErrorText is a slalom::Error on the wire.
 struct ErrorText {
   Errc code = Errc::kInternal;
   std::string text;
 };
+void fields(auto& a, Is<ErrorText> auto& m) { a(m.code, m.text); }
 struct Failed {
   std::uint64_t image = 0;
   ErrorText error;
 };
+void fields(auto& a, Is<Failed> auto& m) { a(m.image, m.error); }
 // RunDone ends a run; `error` says why it ended before its last image, if it did.
 struct RunDone {
   std::optional<ErrorText> error;
 };
+void fields(auto& a, Is<RunDone> auto& m) { a(m.error); }
 struct Prepare {
   std::uint64_t count = 0;
 };
+void fields(auto& a, Is<Prepare> auto& m) { a(m.count); }
 struct Progress {
   std::uint64_t made = 0;
   std::uint64_t count = 0;
 };
+void fields(auto& a, Is<Progress> auto& m) { a(m.made, m.count); }
 struct Prepared {
   std::uint64_t made = 0;
 };
+void fields(auto& a, Is<Prepared> auto& m) { a(m.made); }
 struct Stock {
   std::uint64_t images = 0;
   std::uint64_t bytes_per_image = 0;
   bool dead_stock = false;  // the store held an earlier process's pads, which were removed
 };
+void fields(auto& a, Is<Stock> auto& m) { a(m.images, m.bytes_per_image, m.dead_stock); }
 // Report is what the trusted process sees of itself and its machine (base/cpu.h, outside.h).
 struct Report {
   std::uint32_t version = kControlVersion;
@@ -177,18 +223,32 @@ struct Report {
   bool dumpable = true;
   bool core_dumps = true;
 };
+void fields(auto& a, Is<Report> auto& m) {
+  a(m.version, m.cpu_features, m.processors, m.lock_limit, m.memory_bytes, m.dumpable);
+  a(m.core_dumps);
+}
 
 [[nodiscard]] std::array<std::byte, kFrameHeaderBytes> encode_header(const FrameHeader& header);
 // kMalformed: an unknown kind.
 [[nodiscard]] Result<FrameHeader> decode_header(
     std::span<const std::byte, kFrameHeaderBytes> bytes);
 
-// encode and decode are defined for every message above and for runtime::Stats.
+// encode and decode are for every message above and for runtime::Stats.
 template <class Message>
-[[nodiscard]] std::vector<std::byte> encode(const Message& message);
+[[nodiscard]] std::vector<std::byte> encode(const Message& message) {
+  base::ArchiveWriter writer;
+  writer(message);
+  return writer.release();
+}
 // The bytes must be private memory.
 template <class Message>
-[[nodiscard]] Result<Message> decode(std::span<const std::byte> bytes);
+[[nodiscard]] Result<Message> decode(std::span<const std::byte> bytes) {
+  base::ArchiveReader reader(bytes);
+  Message message;
+  reader(message);
+  if (!reader.at_end()) return Error{Errc::kMalformed, "a control message that breaks the format"};
+  return message;
+}
 
 // pack_features and unpack_features turn base::CpuFeatures into Report::cpu_features and back.
 [[nodiscard]] std::uint32_t pack_features(const base::CpuFeatures& cpu) noexcept;
