@@ -5,9 +5,10 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <initializer_list>
+#include <type_traits>
 #include <variant>
 
-#include "base/checked.h"
 #include "model/plan.h"
 
 namespace slalom::model {
@@ -21,64 +22,68 @@ constexpr float kMaxScale = 1e30F;
 
 Error bad(const char* message) noexcept { return Error{Errc::kMalformed, message}; }
 
-bool positive(float v) noexcept { return std::isfinite(v) && v > 0.0F && v < kMaxScale; }
-bool moderate(float v) noexcept { return std::isfinite(v) && std::fabs(v) < kMaxScale; }
-
-Status check_shape(const Shape& s) noexcept {
-  if (s.h == 0 || s.w == 0 || s.c == 0 || s.h > kMaxSide || s.w > kMaxSide || s.c > kMaxSide) {
-    return bad("a tensor has an axis of length zero or beyond 2^20");
-  }
-  // Three factors of at most 2^20 each fit 64 bits.
-  if (static_cast<std::uint64_t>(s.h) * s.w * s.c > kMaxElements) {
-    return bad("a tensor has more than 2^28 elements");
+// all states rules that do not hang on each other; the first one that does not hold is the answer.
+struct Rule {
+  bool holds;
+  const char* otherwise;
+};
+Status all(std::initializer_list<Rule> rules) noexcept {
+  for (const Rule& rule : rules) {
+    if (!rule.holds) return bad(rule.otherwise);
   }
   return {};
 }
 
-Status check_tensor(const TensorInfo& t) noexcept {
-  SLALOM_TRY(check_shape(t.shape));
-  if (!positive(t.scale)) return bad("a tensor's scale is not a positive number");
-  switch (t.dtype) {
-    case Dtype::kU8:
-      if (t.zero_point < 0 || t.zero_point > 255) return bad("a zero point is outside 0..255");
-      return {};
-    case Dtype::kI32:
-      if (t.zero_point != 0) return bad("an integer tensor has a zero point");
-      return {};
-  }
-  return bad("a tensor has an unknown data type");
+bool within(std::int64_t v, std::int64_t least, std::int64_t most) noexcept {
+  return v >= least && v <= most;
+}
+bool positive(float v) noexcept { return std::isfinite(v) && v > 0.0F && v < kMaxScale; }
+bool moderate(float v) noexcept { return std::isfinite(v) && std::fabs(v) < kMaxScale; }
+
+Status check_shape(const Shape& s) noexcept {
+  const auto side = [](std::uint32_t n) { return within(n, 1, kMaxSide); };
+  // Three factors of at most 2^20 each fit 64 bits.
+  return all(
+      {{side(s.h) && side(s.w) && side(s.c), "a tensor has an axis of length zero or beyond 2^20"},
+       {s.elements() <= kMaxElements, "a tensor has more than 2^28 elements"}});
 }
 
-// axis_length is the number of windows along one axis, or 0 if none fits.
-std::uint64_t axis_length(std::uint64_t in, std::uint64_t kernel, std::uint64_t stride,
-                          std::uint64_t dilation, std::uint64_t before,
-                          std::uint64_t after) noexcept {
-  const std::uint64_t reach = (kernel - 1) * dilation + 1;
+Status check_tensor(const TensorInfo& t) noexcept {
+  SLALOM_TRY(check_shape(t.shape));
+  const bool codes = t.dtype == Dtype::kU8;
+  return all({{codes || t.dtype == Dtype::kI32, "a tensor has an unknown data type"},
+              {positive(t.scale), "a tensor's scale is not a positive number"},
+              {within(t.zero_point, 0, codes ? 255 : 0),
+               "a zero point is outside 0..255, or not zero for integers"}});
+}
+
+// axis_length is the number of windows along one axis, or 0 if none fits; reach is the distance
+// between a window's first and last tap.
+std::uint64_t axis_length(std::uint64_t in, std::uint64_t reach, std::uint64_t stride,
+                          std::uint64_t before, std::uint64_t after) noexcept {
   const std::uint64_t padded = in + before + after;
-  return padded < reach ? 0 : (padded - reach) / stride + 1;
+  return padded <= reach ? 0 : (padded - reach - 1) / stride + 1;
 }
 
 Status check_window(const Window& w, const Shape& in, const Shape& out) noexcept {
   for (const std::uint32_t n :
        {w.kernel_h, w.kernel_w, w.stride_h, w.stride_w, w.dilation_h, w.dilation_w}) {
-    if (n == 0 || n > kMaxSide) return bad("a window's kernel, stride or dilation is out of range");
-  }
-  if (static_cast<std::uint64_t>(w.kernel_h) * w.kernel_w > kMaxSide) {
-    return bad("a window has more than 2^20 taps");
+    if (!within(n, 1, kMaxSide)) {
+      return bad("a window's kernel, stride or dilation is out of range");
+    }
   }
   // A window that could lie wholly in the padding has no meaning for pooling and hides work for
   // convolutions.
   const std::uint64_t reach_h = static_cast<std::uint64_t>(w.kernel_h - 1) * w.dilation_h;
   const std::uint64_t reach_w = static_cast<std::uint64_t>(w.kernel_w - 1) * w.dilation_w;
-  if (w.pad_top > reach_h || w.pad_bottom > reach_h || w.pad_left > reach_w ||
-      w.pad_right > reach_w) {
-    return bad("a window's padding is as large as its reach");
-  }
-  if (axis_length(in.h, w.kernel_h, w.stride_h, w.dilation_h, w.pad_top, w.pad_bottom) != out.h ||
-      axis_length(in.w, w.kernel_w, w.stride_w, w.dilation_w, w.pad_left, w.pad_right) != out.w) {
-    return bad("a window's geometry does not give its output's shape");
-  }
-  return {};
+  return all({{static_cast<std::uint64_t>(w.kernel_h) * w.kernel_w <= kMaxSide,
+               "a window has more than 2^20 taps"},
+              {w.pad_top <= reach_h && w.pad_bottom <= reach_h && w.pad_left <= reach_w &&
+                   w.pad_right <= reach_w,
+               "a window's padding is as large as its reach"},
+              {axis_length(in.h, reach_h, w.stride_h, w.pad_top, w.pad_bottom) == out.h &&
+                   axis_length(in.w, reach_w, w.stride_w, w.pad_left, w.pad_right) == out.w,
+               "a window's geometry does not give its output's shape"}});
 }
 
 // A pooling window must hold at least one tap of the input on each axis, or its result would mean
@@ -108,11 +113,9 @@ Status check_pool(const Window& w, const Shape& in, const Shape& out) noexcept {
 
 // check_clamp: lo and hi of a requantisation into tensor `out`, before a table if there is one.
 Status check_clamp(std::int32_t lo, std::int32_t hi, const TensorInfo& out) noexcept {
-  const bool codes = out.dtype == Dtype::kU8;
-  const std::int32_t least = codes ? 0 : -kMaxInteger;
-  const std::int32_t most = codes ? 255 : kMaxInteger;
-  if (lo < least || hi > most || lo > hi) return bad("a clamp is outside its tensor's range");
-  return {};
+  const std::int32_t least = out.dtype == Dtype::kU8 ? 0 : -kMaxInteger;
+  const std::int32_t most = out.dtype == Dtype::kU8 ? 255 : kMaxInteger;
+  return all({{lo >= least && hi <= most && lo <= hi, "a clamp is outside its tensor's range"}});
 }
 
 Status check_stage(const ConvStage& stage) noexcept {
@@ -123,36 +126,25 @@ Status check_stage(const ConvStage& stage) noexcept {
     return bad("a convolution's groups do not divide its channels");
   }
   SLALOM_TRY(check_window(c.window, c.in, c.out));
-  const auto per_output = base::checked_mul<std::uint64_t>(c.taps(), c.group_in());
-  const auto total =
-      per_output ? base::checked_mul<std::uint64_t>(*per_output, c.out.c) : per_output;
-  if (!total || *total != stage.weights.size()) {
-    return bad("a convolution has the wrong number of weights");
-  }
-  if (std::find(stage.weights.begin(), stage.weights.end(), std::int8_t{-128}) !=
-      stage.weights.end()) {
-    return bad("a weight is -128: weights are -127..127");
-  }
-  return {};
+  // 2^20 taps, 2^20 channels in and 2^20 out at most: the product fits 64 bits.
+  return all(
+      {{c.weights() == stage.weights.size(), "a convolution has the wrong number of weights"},
+       {std::ranges::find(stage.weights, std::int8_t{-128}) == stage.weights.end(),
+        "a weight is -128: weights are -127..127"}});
 }
 
 Status check_requant(const Requant& r, std::uint32_t channels, const TensorInfo& out) noexcept {
-  if (r.multiplier.size() != 1 && r.multiplier.size() != channels) {
-    return bad("a layer has the wrong number of multipliers");
-  }
-  if (!std::all_of(r.multiplier.begin(), r.multiplier.end(), positive)) {
-    return bad("a multiplier is not a positive number");
-  }
+  const bool codes = out.dtype == Dtype::kU8;
   SLALOM_TRY(check_clamp(r.lo, r.hi, out));
-  if (!r.table.empty() && (out.dtype != Dtype::kU8 || r.table.size() != 256)) {
-    return bad("a table needs 256 entries and an 8-bit output");
-  }
-  const bool in_range =
-      out.dtype == Dtype::kU8 ? (r.zero_point >= 0 && r.zero_point <= 255) : r.zero_point == 0;
-  if (!in_range || (r.table.empty() && r.zero_point != out.zero_point)) {
-    return bad("a layer's zero point does not agree with its output");
-  }
-  return {};
+  return all(
+      {{r.multiplier.size() == 1 || r.multiplier.size() == channels,
+        "a layer has the wrong number of multipliers"},
+       {std::ranges::all_of(r.multiplier, positive), "a multiplier is not a positive number"},
+       {r.table.empty() || (codes && r.table.size() == 256),
+        "a table needs 256 entries and an 8-bit output"},
+       {within(r.zero_point, 0, codes ? 255 : 0) &&
+            (!r.table.empty() || r.zero_point == out.zero_point),
+        "a layer's zero point does not agree with its output"}});
 }
 
 struct Context {
@@ -163,26 +155,39 @@ struct Context {
   [[nodiscard]] const TensorInfo& out() const { return plan.tensors[node.output]; }
 };
 
-Status need_u8_inputs(const Context& x, std::size_t count) {
-  if (x.node.inputs.size() != count) return bad("a node has the wrong number of inputs");
-  for (std::size_t i = 0; i < count; ++i) {
+template <class T, class... Of>
+inline constexpr bool kIsOneOf = (std::is_same_v<T, Of> || ...);
+
+// check_tensors is what an operator's kind alone asks of its operands and its result. The checks of
+// the operators follow, for what is particular to each.
+template <class Op>
+Status check_tensors(const Op& op, const Context& x) {
+  constexpr std::size_t kInputs = kIsOneOf<Op, Constant> ? 0 : kIsOneOf<Op, Add, Mul> ? 2 : 1;
+  const std::size_t inputs = x.node.inputs.size();
+  if (kIsOneOf<Op, Concat> ? inputs == 0 : inputs != kInputs) {
+    return bad("a node has the wrong number of inputs");
+  }
+  for (std::size_t i = 0; i < inputs; ++i) {
     if (x.in(i).dtype != Dtype::kU8) return bad("an operator reads a tensor that is not 8-bit");
   }
-  return {};
-}
-Status need_u8_output(const Context& x) {
-  if (x.out().dtype != Dtype::kU8) return bad("this operator writes 8-bit codes only");
-  return {};
-}
-Status same_quantisation(const TensorInfo& a, const TensorInfo& b) {
-  if (a.scale != b.scale || a.zero_point != b.zero_point || a.dtype != b.dtype) {
-    return bad("an operator that moves codes changes their scale");
+  if (kIsOneOf<Op, Table, Concat, Softmax, Constant> && x.out().dtype != Dtype::kU8) {
+    return bad("this operator writes 8-bit codes only");
   }
+  if (kIsOneOf<Op, Table, Prelu, Softmax, Lrn> && x.in(0).shape != x.out().shape) {
+    return bad("an operator on single codes changes its tensor's shape");
+  }
+  if constexpr (kIsOneOf<Op, MaxPool, Pad, Slice, Transpose, Reshape>) {
+    const TensorInfo& a = x.in(0);
+    const TensorInfo& b = x.out();
+    if (a.scale != b.scale || a.zero_point != b.zero_point || a.dtype != b.dtype) {
+      return bad("an operator that moves codes changes their scale");
+    }
+  }
+  if constexpr (requires { op.lo; }) return check_clamp(op.lo, op.hi, x.out());
   return {};
 }
 
 Status check(const Linear& op, const Context& x) {
-  SLALOM_TRY(need_u8_inputs(x, 1));
   if (op.stages.empty() || op.stages.size() > 2)
     return bad("a layer has no stage or more than two");
   for (const ConvStage& stage : op.stages) SLALOM_TRY(check_stage(stage));
@@ -194,13 +199,11 @@ Status check(const Linear& op, const Context& x) {
       return bad("a separable layer is not a depthwise and a pointwise convolution");
     }
   }
-  if (op.in() != x.in(0).shape || op.out() != x.out().shape) {
-    return bad("a layer's shapes do not agree with its tensors");
-  }
-  if (op.field && *op.field != field::Field::kP24 && *op.field != field::Field::kP31) {
-    return bad("a layer names an unknown field");
-  }
-  if (op.bias.size() != op.out().c) return bad("a layer has the wrong number of biases");
+  SLALOM_TRY(all({{op.in() == x.in(0).shape && op.out() == x.out().shape,
+                   "a layer's shapes do not agree with its tensors"},
+                  {!op.field || *op.field == field::Field::kP24 || *op.field == field::Field::kP31,
+                   "a layer names an unknown field"},
+                  {op.bias.size() == op.out().c, "a layer has the wrong number of biases"}}));
   SLALOM_TRY(check_requant(op.requant, op.out().c, x.out()));
   if (op.stages.size() == 2) {
     // The sums between the stages are kept in 32 bits as well.
@@ -225,68 +228,47 @@ std::uint32_t broadcast(std::uint32_t a, std::uint32_t b) noexcept {
   return a == 1 ? b : 0;
 }
 Status check_broadcast(const Context& x) {
-  SLALOM_TRY(need_u8_inputs(x, 2));
   const Shape& a = x.in(0).shape;
   const Shape& b = x.in(1).shape;
-  if (Shape{broadcast(a.h, b.h), broadcast(a.w, b.w), broadcast(a.c, b.c)} != x.out().shape) {
-    return bad("the operands' shapes do not broadcast to the result's");
-  }
-  return {};
+  const Shape both{broadcast(a.h, b.h), broadcast(a.w, b.w), broadcast(a.c, b.c)};
+  return all({{both == x.out().shape, "the operands' shapes do not broadcast to the result's"}});
 }
 Status check(const Add& op, const Context& x) {
   SLALOM_TRY(check_broadcast(x));
-  if (!moderate(op.multiplier_a) || !moderate(op.multiplier_b)) {
-    return bad("an addition's multiplier is not a number");
-  }
-  return check_clamp(op.lo, op.hi, x.out());
+  return all({{moderate(op.multiplier_a) && moderate(op.multiplier_b),
+               "an addition's multiplier is not a number"}});
 }
 Status check(const Mul& op, const Context& x) {
   SLALOM_TRY(check_broadcast(x));
-  if (!moderate(op.multiplier)) return bad("a product's multiplier is not a number");
-  return check_clamp(op.lo, op.hi, x.out());
+  return all({{moderate(op.multiplier), "a product's multiplier is not a number"}});
 }
 
-Status check(const Table& op, const Context& x) {
-  SLALOM_TRY(need_u8_inputs(x, 1));
-  SLALOM_TRY(need_u8_output(x));
-  if (op.table.size() != 256) return bad("a table does not have 256 entries");
-  if (x.in(0).shape != x.out().shape) return bad("a table changes its tensor's shape");
-  return {};
+Status check(const Table& op, const Context&) {
+  return all({{op.table.size() == 256, "a table does not have 256 entries"}});
 }
 
 Status check(const Prelu& op, const Context& x) {
-  SLALOM_TRY(need_u8_inputs(x, 1));
-  if (x.in(0).shape != x.out().shape) return bad("an activation changes its tensor's shape");
-  if (!moderate(op.positive) || op.negative.size() != x.out().shape.c ||
-      !std::all_of(op.negative.begin(), op.negative.end(), moderate)) {
-    return bad("a PRelu's slopes are not one number a channel");
-  }
-  return check_clamp(op.lo, op.hi, x.out());
+  return all({{moderate(op.positive) && op.negative.size() == x.out().shape.c &&
+                   std::ranges::all_of(op.negative, moderate),
+               "a PRelu's slopes are not one number a channel"}});
 }
 
 Status check(const MaxPool& op, const Context& x) {
-  SLALOM_TRY(need_u8_inputs(x, 1));
-  SLALOM_TRY(same_quantisation(x.in(0), x.out()));
   return check_pool(op.window, x.in(0).shape, x.out().shape);
 }
 
 Status check(const AveragePool& op, const Context& x) {
-  SLALOM_TRY(need_u8_inputs(x, 1));
-  if (!positive(op.multiplier)) return bad("a pooling's multiplier is not a positive number");
-  SLALOM_TRY(check_clamp(op.lo, op.hi, x.out()));
+  SLALOM_TRY(all({{positive(op.multiplier), "a pooling's multiplier is not a positive number"}}));
   return check_pool(op.window, x.in(0).shape, x.out().shape);
 }
 
 std::array<std::uint32_t, 3> axes(const Shape& s) noexcept { return {s.h, s.w, s.c}; }
 
 Status check(const Concat& op, const Context& x) {
-  if (x.node.inputs.empty() || op.axis > 2) return bad("a concatenation has no operand or no axis");
-  SLALOM_TRY(need_u8_inputs(x, x.node.inputs.size()));
-  SLALOM_TRY(need_u8_output(x));
-  if (op.multiplier.size() != x.node.inputs.size() ||
-      !std::all_of(op.multiplier.begin(), op.multiplier.end(), positive)) {
-    return bad("a concatenation has not one positive multiplier an operand");
-  }
+  SLALOM_TRY(all({{op.axis <= 2, "a concatenation has no axis"},
+                  {op.multiplier.size() == x.node.inputs.size() &&
+                       std::ranges::all_of(op.multiplier, positive),
+                   "a concatenation has not one positive multiplier an operand"}}));
   const auto out = axes(x.out().shape);
   std::uint64_t total = 0;
   for (std::size_t i = 0; i < x.node.inputs.size(); ++i) {
@@ -303,8 +285,6 @@ Status check(const Concat& op, const Context& x) {
 }
 
 Status check(const Pad& op, const Context& x) {
-  SLALOM_TRY(need_u8_inputs(x, 1));
-  SLALOM_TRY(same_quantisation(x.in(0), x.out()));
   const auto in = axes(x.in(0).shape);
   const auto out = axes(x.out().shape);
   for (std::size_t axis = 0; axis < 3; ++axis) {
@@ -316,8 +296,6 @@ Status check(const Pad& op, const Context& x) {
 }
 
 Status check(const Slice& op, const Context& x) {
-  SLALOM_TRY(need_u8_inputs(x, 1));
-  SLALOM_TRY(same_quantisation(x.in(0), x.out()));
   const auto in = axes(x.in(0).shape);
   const auto out = axes(x.out().shape);
   for (std::size_t axis = 0; axis < 3; ++axis) {
@@ -329,8 +307,6 @@ Status check(const Slice& op, const Context& x) {
 }
 
 Status check(const Transpose& op, const Context& x) {
-  SLALOM_TRY(need_u8_inputs(x, 1));
-  SLALOM_TRY(same_quantisation(x.in(0), x.out()));
   const auto in = axes(x.in(0).shape);
   const auto out = axes(x.out().shape);
   unsigned seen = 0;
@@ -344,47 +320,29 @@ Status check(const Transpose& op, const Context& x) {
 }
 
 Status check(const Reshape&, const Context& x) {
-  SLALOM_TRY(need_u8_inputs(x, 1));
-  SLALOM_TRY(same_quantisation(x.in(0), x.out()));
-  if (x.in(0).shape.elements() != x.out().shape.elements()) {
-    return bad("a reshape changes the number of elements");
-  }
-  return {};
+  return all({{x.in(0).shape.elements() == x.out().shape.elements(),
+               "a reshape changes the number of elements"}});
 }
 
 Status check(const Softmax& op, const Context& x) {
-  SLALOM_TRY(need_u8_inputs(x, 1));
-  SLALOM_TRY(need_u8_output(x));
-  if (x.in(0).shape != x.out().shape) return bad("a softmax changes its tensor's shape");
-  if (x.out().scale != 1.0F / 256 || x.out().zero_point != 0) {
-    return bad("a softmax's output scale is not 1/256");
-  }
-  if (op.table.size() != 256 || op.table[0] != (1U << 24) ||
-      !std::is_sorted(op.table.rbegin(), op.table.rend())) {
-    return bad("a softmax's table does not fall from 2^24");
-  }
-  return {};
+  return all({{x.out().scale == 1.0F / 256 && x.out().zero_point == 0,
+               "a softmax's output scale is not 1/256"},
+              {op.table.size() == 256 && op.table[0] == (1U << 24) &&
+                   std::is_sorted(op.table.rbegin(), op.table.rend()),
+               "a softmax's table does not fall from 2^24"}});
 }
 
-Status check(const Lrn& op, const Context& x) {
-  SLALOM_TRY(need_u8_inputs(x, 1));
-  if (x.in(0).shape != x.out().shape) return bad("a normalisation changes its tensor's shape");
-  // 255^2 * size stays in int32.
-  if (op.size % 2 == 0 || op.size > 16'384 || op.beta_quarters < 2 || op.beta_quarters > 4) {
-    return bad("a normalisation's size or exponent is not supported");
-  }
-  if (!std::isfinite(op.alpha) || op.alpha < 0.0F || op.alpha > kMaxScale || !positive(op.bias) ||
-      !positive(op.multiplier)) {
-    return bad("a normalisation's parameters are not positive numbers");
-  }
-  return check_clamp(op.lo, op.hi, x.out());
+Status check(const Lrn& op, const Context&) {
+  return all(
+      {// 255^2 * size stays in int32.
+       {op.size % 2 == 1 && op.size <= 16'384 && within(op.beta_quarters, 2, 4),
+        "a normalisation's size or exponent is not supported"},
+       {op.alpha >= 0.0F && op.alpha <= kMaxScale && positive(op.bias) && positive(op.multiplier),
+        "a normalisation's parameters are not positive numbers"}});
 }
 
 Status check(const Constant& op, const Context& x) {
-  if (!x.node.inputs.empty()) return bad("a constant has inputs");
-  SLALOM_TRY(need_u8_output(x));
-  if (op.codes.size() != x.out().shape.elements()) return bad("a constant has the wrong size");
-  return {};
+  return all({{op.codes.size() == x.out().shape.elements(), "a constant has the wrong size"}});
 }
 
 // check_graph: every tensor is written once, before it is read.
@@ -404,7 +362,7 @@ Status check_graph(const Plan& plan) {
     if (node.output >= count || written[node.output]) return bad("a tensor is written twice");
     written[node.output] = true;
   }
-  if (!std::all_of(written.begin(), written.end(), [](bool w) { return w; })) {
+  if (std::ranges::find(written, false) != written.end()) {
     return bad("a tensor is never written");
   }
   for (const Output& output : plan.outputs) {
@@ -431,18 +389,13 @@ Status check_preprocess(const Plan& plan) {
   if (!plan.preprocess) return {};
   const Preprocess& p = *plan.preprocess;
   const Shape& in = plan.tensors[plan.inputs[0]].shape;
-  if (plan.inputs.size() != 1 || p.crop_h != in.h || p.crop_w != in.w) {
-    return bad("the picture's crop is not the network's input");
-  }
-  if ((in.c != 1 && in.c != 3) || p.mean.size() != in.c || p.std.size() != in.c ||
-      p.resize_shorter > kMaxSide || p.interpolation > Interpolation::kBicubic) {
-    return bad("the picture's preparation is not one mean and deviation a channel");
-  }
-  if (!std::all_of(p.mean.begin(), p.mean.end(), moderate) ||
-      !std::all_of(p.std.begin(), p.std.end(), positive)) {
-    return bad("the picture's means or deviations are not numbers");
-  }
-  return {};
+  return all({{plan.inputs.size() == 1 && p.crop_h == in.h && p.crop_w == in.w,
+               "the picture's crop is not the network's input"},
+              {(in.c == 1 || in.c == 3) && p.mean.size() == in.c && p.std.size() == in.c &&
+                   p.resize_shorter <= kMaxSide && p.interpolation <= Interpolation::kBicubic,
+               "the picture's preparation is not one mean and deviation a channel"},
+              {std::ranges::all_of(p.mean, moderate) && std::ranges::all_of(p.std, positive),
+               "the picture's means or deviations are not numbers"}});
 }
 
 }  // namespace
@@ -452,15 +405,14 @@ Status validate(const Plan& plan) {
   SLALOM_TRY(check_graph(plan));
   for (const Node& node : plan.nodes) {
     const Context context{plan, node};
+    SLALOM_TRY(std::visit([&](const auto& op) { return check_tensors(op, context); }, node.op));
     SLALOM_TRY(std::visit([&](const auto& op) { return check(op, context); }, node.op));
   }
   SLALOM_TRY(check_shared_fields(plan));
   SLALOM_TRY(check_preprocess(plan));
-  if (!plan.labels.empty() &&
-      plan.labels.size() != plan.tensors[plan.outputs[0].tensor].shape.elements()) {
-    return bad("a plan has not one label a class");
-  }
-  return {};
+  const std::size_t classes = plan.tensors[plan.outputs[0].tensor].shape.elements();
+  return all(
+      {{plan.labels.empty() || plan.labels.size() == classes, "a plan has not one label a class"}});
 }
 
 }  // namespace slalom::model
