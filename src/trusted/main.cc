@@ -41,9 +41,11 @@ class ProcessMakers final : public session::Makers {
                                                       vault::Pads* pads) override {
     return runtime::Executor::create(plan, placement, options, ports, pads);
   }
-  Result<MadePads> pads(const model::Plan& plan, const model::Digest& digest,
-                        const runtime::Placement& placement, const runtime::Options& options,
-                        vault::WhenDry when_dry, outside::Descriptor store) override {
+  Result<std::unique_ptr<vault::Pads>> pads(const model::Plan& plan, const model::Digest& digest,
+                                            const runtime::Placement& placement,
+                                            const runtime::Options& options,
+                                            vault::WhenDry when_dry,
+                                            outside::Descriptor store) override {
     std::vector<std::uint32_t> nodes;
     for (std::size_t n = 0; n < placement.remote.size(); ++n) {
       if (placement.remote[n]) nodes.push_back(static_cast<std::uint32_t>(n));
@@ -57,8 +59,7 @@ class ProcessMakers final : public session::Makers {
                                             .threads = options.threads,
                                             .batch = options.micro_batch});
     if (!made) return made.error();
-    const bool dead_stock = (*made)->dead_stock();
-    return MadePads{std::move(*made), dead_stock};
+    return std::unique_ptr<vault::Pads>(std::move(*made));
   }
 
  private:

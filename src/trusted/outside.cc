@@ -163,11 +163,6 @@ Status receive(int socket, std::span<std::byte> bytes, Descriptor* passed) noexc
   return {};
 }
 
-bool hung_up(int socket) noexcept {
-  pollfd one{.fd = socket, .events = POLLRDHUP, .revents = 0};
-  return poll(&one, 1, 0) > 0 && (one.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) != 0;
-}
-
 bool readable(int socket) noexcept {
   pollfd one{.fd = socket, .events = POLLIN, .revents = 0};
   return poll(&one, 1, 0) > 0;

@@ -87,9 +87,6 @@ void pause_cpu() noexcept;
                           int descriptor = -1) noexcept;
 [[nodiscard]] Status receive(int socket, std::span<std::byte> bytes, Descriptor* passed) noexcept;
 
-// hung_up says whether the peer of a stream socket is gone. Does not block.
-[[nodiscard]] bool hung_up(int socket) noexcept;
-
 // readable says whether a receive would not block: bytes, or the end, have come.
 [[nodiscard]] bool readable(int socket) noexcept;
 

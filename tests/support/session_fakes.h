@@ -74,7 +74,10 @@ class FakePads final : public vault::Pads {
   std::uint64_t stock() const noexcept override { return stock_; }
   std::uint64_t bytes_per_image() const noexcept override { return 1000; }
 
+  bool dead_stock() const noexcept override { return dead; }
+
   bool slow = false;
+  bool dead = false;
 
  private:
   std::atomic<std::uint64_t> stock_{0};
@@ -95,14 +98,15 @@ class FakeMakers final : public session::Makers {
     if (options.soundness_bits == 200) return Error{Errc::kInvalidArgument, "too many bits"};
     return std::unique_ptr<runtime::Executor>(std::make_unique<FakeExecutor>(plan));
   }
-  Result<MadePads> pads(const model::Plan&, const model::Digest&, const runtime::Placement&,
-                        const runtime::Options&, vault::WhenDry,
-                        outside::Descriptor store) override {
+  Result<std::unique_ptr<vault::Pads>> pads(const model::Plan&, const model::Digest&,
+                                            const runtime::Placement&, const runtime::Options&,
+                                            vault::WhenDry, outside::Descriptor store) override {
     ++vaults;
     last_store = store.valid();
     auto made = std::make_unique<FakePads>();
     made->slow = slow_pads;
-    return MadePads{std::move(made), dead_stock};
+    made->dead = dead_stock;
+    return std::unique_ptr<vault::Pads>(std::move(made));
   }
 
   int executors = 0;

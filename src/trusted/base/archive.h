@@ -158,7 +158,7 @@ class ArchiveReader : public ByteReader {
     value(there);
     if (there) value(v.emplace());
   }
-  template <std::size_t kIndex = 0, class... T>
+  template <class... T>
   void value(std::variant<T...>& v) {
     const auto index = read<std::uint8_t>();
     require(index < sizeof...(T));

@@ -6,9 +6,6 @@
 
 #include <cstring>
 
-#include "base/assert.h"
-#include "base/checked.h"
-
 namespace slalom::base {
 namespace {
 
@@ -25,19 +22,18 @@ void wipe(void* memory, std::size_t bytes) noexcept {
 
 Result<SecretArena> SecretArena::create(std::size_t bytes, Lock lock) noexcept {
   const std::size_t page = page_size();
-  const auto padded = checked_add<std::size_t>(bytes, page - 1);
-  const auto whole = padded ? checked_add<std::size_t>(*padded / page * page, 2 * page) : padded;
-  if (!whole) return Error{Errc::kUnavailable, "no memory for secrets"};
   SecretArena arena;
-  arena.size_ = *whole - 2 * page;
-  if (arena.size_ == 0) return arena;
+  if (bytes == 0) return arena;
+  if (bytes > SIZE_MAX / 2) return Error{Errc::kUnavailable, "no memory for secrets"};
+  arena.size_ = round_up(bytes, page);
+  const std::size_t whole = arena.size_ + 2 * page;
   // Mapped without access, then opened between the guard pages.
   void* const mapping =
-      mmap(nullptr, *whole, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+      mmap(nullptr, whole, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (mapping == MAP_FAILED) return Error{Errc::kUnavailable, "no memory for secrets"};
   std::byte* const memory = static_cast<std::byte*>(mapping) + page;
   if (mprotect(memory, arena.size_, PROT_READ | PROT_WRITE) != 0) {
-    (void)munmap(mapping, *whole);
+    (void)munmap(mapping, whole);
     return Error{Errc::kUnavailable, "no memory for secrets"};
   }
   arena.memory_ = {memory, UnmapSecrets{arena.size_}};

@@ -8,6 +8,8 @@
 #include <span>
 #include <type_traits>
 
+#include "base/assert.h"
+#include "base/checked.h"
 #include "slalom/result.h"
 
 namespace slalom::base {
@@ -44,14 +46,14 @@ class SecretArena {
   requires(std::is_trivially_copyable_v<T>&& std::is_trivially_destructible_v<T>)
       [[nodiscard]] std::span<T> take(std::size_t n) noexcept {
     static_assert(alignof(T) <= kAlignment);
-    if (n > (SIZE_MAX / sizeof(T))) std::abort();
+    SLALOM_ASSERT(n <= SIZE_MAX / sizeof(T));
     auto* const raw = take_bytes(n * sizeof(T));
     return {std::launder(static_cast<T*>(static_cast<void*>(raw))), n};
   }
   // bytes_for is what take<T>(n) uses up: add these to size an arena.
   template <class T>
   [[nodiscard]] static constexpr std::size_t bytes_for(std::size_t n) noexcept {
-    return (n * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
+    return round_up(n * sizeof(T), kAlignment);
   }
 
   [[nodiscard]] std::size_t size() const noexcept { return size_; }

@@ -8,17 +8,11 @@
 
 namespace slalom::base {
 
-// checked_mul and checked_add return nothing when the exact result does not fit the type.
+// checked_mul returns nothing when the exact result does not fit the type.
 template <std::integral T>
 [[nodiscard]] constexpr std::optional<T> checked_mul(T a, T b) noexcept {
   T out{};
   if (__builtin_mul_overflow(a, b, &out)) return std::nullopt;
-  return out;
-}
-template <std::integral T>
-[[nodiscard]] constexpr std::optional<T> checked_add(T a, T b) noexcept {
-  T out{};
-  if (__builtin_add_overflow(a, b, &out)) return std::nullopt;
   return out;
 }
 

@@ -40,7 +40,6 @@ class Secret {
   }
   // declassify makes the value public.
   [[nodiscard]] T declassify() const noexcept { return *value_; }
-  void clear() noexcept { wipe(value_, sizeof(T)); }
 
   explicit operator bool() const = delete;
   bool operator==(const Secret&) const = delete;

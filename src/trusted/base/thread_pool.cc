@@ -2,7 +2,6 @@
 #include "base/thread_pool.h"
 
 #include <immintrin.h>
-#include <sched.h>
 
 #include <cstdlib>
 
@@ -15,24 +14,23 @@ namespace {
 constexpr unsigned kDefaultMxcsr = 0x1f80;
 constexpr int kSpins = 1500;  // pauses of some 40 to 140 cycles
 
-void bind_to(int cpu) noexcept {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  CPU_SET(static_cast<std::size_t>(cpu), &set);
-  pthread_setaffinity_np(pthread_self(), sizeof(set), &set);  // refused: the thread runs unbound
+// wait_while returns when word is not `seen`: it spins first, then sleeps.
+void wait_while(const std::atomic<std::uint32_t>& word, std::uint32_t seen) noexcept {
+  for (int i = 0; i < kSpins; ++i) {
+    if (word.load(std::memory_order_acquire) != seen) return;
+    _mm_pause();
+  }
+  word.wait(seen, std::memory_order_acquire);
 }
 
 }  // namespace
 
 void ThreadPool::FreeAligned::operator()(std::byte* memory) const noexcept { std::free(memory); }
 
-ThreadPool::ThreadPool(std::size_t threads, std::span<const int> cpus) {
+ThreadPool::ThreadPool(std::size_t threads) {
   SLALOM_ASSERT(threads >= 1);
   for (std::size_t i = 1; i < threads; ++i) {
-    auto worker = std::make_unique<Worker>();
-    worker->pool = this;
-    worker->number = i;
-    if (i < cpus.size() && cpus[i] >= 0 && cpus[i] < CPU_SETSIZE) worker->cpu = cpus[i];
+    auto worker = std::make_unique<Worker>(Worker{.pool = this, .number = i});
     if (pthread_create(&worker->thread, nullptr, &ThreadPool::thread_main, worker.get()) != 0)
       break;
     workers_.push_back(std::move(worker));
@@ -51,22 +49,13 @@ void* ThreadPool::thread_main(void* argument) noexcept {
   auto* worker = static_cast<Worker*>(argument);
   ThreadPool* pool = worker->pool;
   _mm_setcsr(kDefaultMxcsr);
-  if (worker->cpu >= 0) bind_to(worker->cpu);
   std::uint32_t seen = 0;
   while (true) {
-    pool->wait_for_wake(seen);
+    wait_while(pool->wake_, seen);
     seen = pool->wake_.load(std::memory_order_acquire);
     if (pool->stop_.load(std::memory_order_relaxed)) return nullptr;
     pool->work(worker->number);
   }
-}
-
-void ThreadPool::wait_for_wake(std::uint32_t seen) noexcept {
-  for (int i = 0; i < kSpins; ++i) {
-    if (wake_.load(std::memory_order_acquire) != seen) return;
-    _mm_pause();
-  }
-  wake_.wait(seen, std::memory_order_acquire);
 }
 
 void ThreadPool::work(std::size_t worker) noexcept {
@@ -97,14 +86,8 @@ void ThreadPool::run(std::size_t count, Task task, void* context) noexcept {
   wake_.fetch_add(1, std::memory_order_release);
   wake_.notify_all();
   work(0);
-  for (int i = 0; i < kSpins; ++i) {
-    if (finished_.load(std::memory_order_acquire) == count) return;
-    _mm_pause();
-  }
-  std::uint32_t done = finished_.load(std::memory_order_acquire);
-  while (done != count) {
-    finished_.wait(done, std::memory_order_acquire);
-    done = finished_.load(std::memory_order_acquire);
+  for (std::uint32_t done = 0; done != count; done = finished_.load(std::memory_order_acquire)) {
+    wait_while(finished_, done);
   }
 }
 

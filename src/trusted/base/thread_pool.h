@@ -31,10 +31,9 @@ class ThreadPool {
  public:
   using Task = void (*)(void* context, std::size_t index, std::size_t worker);
 
-  // threads counts the caller; at least 1. cpus is empty or names one CPU for each of the threads
-  // 1..threads-1 (cpus[0] belongs to the caller, whom the pool does not bind). If the system
-  // refuses a thread the pool is smaller: see size().
-  explicit ThreadPool(std::size_t threads, std::span<const int> cpus = {});
+  // threads counts the caller; at least 1. If the system refuses a thread the pool is smaller: see
+  // size().
+  explicit ThreadPool(std::size_t threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -70,7 +69,6 @@ class ThreadPool {
   struct Worker {
     ThreadPool* pool = nullptr;
     std::size_t number = 0;
-    int cpu = -1;
     pthread_t thread{};
   };
   struct FreeAligned {
@@ -79,7 +77,6 @@ class ThreadPool {
 
   static void* thread_main(void* worker) noexcept;
   void work(std::size_t worker) noexcept;
-  void wait_for_wake(std::uint32_t seen) noexcept;
 
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<std::unique_ptr<std::byte, FreeAligned>> scratch_;

@@ -13,8 +13,6 @@ bool known(std::uint16_t kind) noexcept {
   return between(Kind::kHello, Kind::kShutdown) || between(Kind::kWelcome, Kind::kReportIs);
 }
 
-using Flags = std::array<bool, sizeof(base::CpuFeatures)>;  // it holds nothing but bools
-
 }  // namespace
 
 std::array<std::byte, kFrameHeaderBytes> encode_header(const FrameHeader& header) {
@@ -30,19 +28,6 @@ Result<FrameHeader> decode_header(std::span<const std::byte, kFrameHeaderBytes> 
     return Error{Errc::kMalformed, "a control frame of no known kind"};
   }
   return FrameHeader{size, static_cast<Kind>(kind)};
-}
-
-std::uint32_t pack_features(const base::CpuFeatures& cpu) noexcept {
-  const auto flags = std::bit_cast<Flags>(cpu);
-  std::uint32_t bits = 0;
-  for (std::size_t i = 0; i < flags.size(); ++i) bits |= std::uint32_t{flags[i]} << i;
-  return bits;
-}
-
-base::CpuFeatures unpack_features(std::uint32_t bits) noexcept {
-  Flags flags{};
-  for (std::size_t i = 0; i < flags.size(); ++i) flags[i] = ((bits >> i) & 1) != 0;
-  return std::bit_cast<base::CpuFeatures>(flags);
 }
 
 }  // namespace slalom::session

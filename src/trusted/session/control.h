@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/archive.h"
+#include "base/cpu.h"
 #include "model/mode.h"
 #include "model/plan.h"
 #include "runtime/executor.h"
@@ -25,6 +26,15 @@
 // Every decoder is all or nothing: a value out of its range, a missing or a trailing byte is
 // kMalformed, and encode(decode(bytes)) == bytes. The line after a message is its encoding
 // (base/archive.h).
+
+namespace slalom::base {
+
+void fields(auto& a, Is<CpuFeatures> auto& c) {
+  a(c.sse41, c.ssse3, c.avx2, c.avx512, c.avx512_ifma, c.avx512_vbmi, c.avx512_vnni, c.avx_vnni);
+  a(c.amx_int8, c.aes, c.vaes, c.rdseed);
+}
+
+}  // namespace slalom::base
 
 namespace slalom::runtime {
 
@@ -216,7 +226,7 @@ void fields(auto& a, Is<Stock> auto& m) { a(m.images, m.bytes_per_image, m.dead_
 // Report is what the trusted process sees of itself and its machine (base/cpu.h, outside.h).
 struct Report {
   std::uint32_t version = kControlVersion;
-  std::uint32_t cpu_features = 0;  // bit i: the i-th member of base::CpuFeatures
+  base::CpuFeatures cpu;
   std::uint32_t processors = 0;
   std::uint64_t lock_limit = 0;
   std::uint64_t memory_bytes = 0;
@@ -224,7 +234,7 @@ struct Report {
   bool core_dumps = true;
 };
 void fields(auto& a, Is<Report> auto& m) {
-  a(m.version, m.cpu_features, m.processors, m.lock_limit, m.memory_bytes, m.dumpable);
+  a(m.version, m.cpu, m.processors, m.lock_limit, m.memory_bytes, m.dumpable);
   a(m.core_dumps);
 }
 
@@ -249,9 +259,5 @@ template <class Message>
   if (!reader.at_end()) return Error{Errc::kMalformed, "a control message that breaks the format"};
   return message;
 }
-
-// pack_features and unpack_features turn base::CpuFeatures into Report::cpu_features and back.
-[[nodiscard]] std::uint32_t pack_features(const base::CpuFeatures& cpu) noexcept;
-[[nodiscard]] base::CpuFeatures unpack_features(std::uint32_t bits) noexcept;
 
 }  // namespace slalom::session

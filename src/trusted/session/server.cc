@@ -19,12 +19,13 @@ constexpr std::uint32_t kMaxRequest = kMaxNodes + 256;
 
 ErrorText to_text(const Error& error) { return {error.code, error.message}; }
 
-// SocketSource reads a run's images off the wire; SocketSink writes its results. `broken` is set by
-// either when the client is gone or breaks the protocol: the run then ends as if there were no
-// more.
-class SocketSource final : public runtime::Source {
+// RunStream reads a run's images off the wire and writes its results. It is broken when the client
+// is gone or breaks the protocol: the run then ends as if there were no more.
+class RunStream final : public runtime::Source, public runtime::Sink {
  public:
-  SocketSource(Wire& wire, bool& broken) : wire_(wire), broken_(broken) {}
+  explicit RunStream(Wire& wire) : wire_(wire) {}
+
+  [[nodiscard]] bool broken() const noexcept { return broken_; }
 
   bool next(std::span<std::uint8_t> codes) override {
     if (broken_ || ended_) return false;
@@ -37,9 +38,24 @@ class SocketSource final : public runtime::Source {
     broken_ = !ended_;
     return false;
   }
+  void deliver(std::uint64_t image, std::span<const runtime::OutputView> outputs) override {
+    Output message{image, {}};
+    for (const runtime::OutputView& view : outputs) {
+      message.outputs.push_back({view.tensor,
+                                 {view.codes.begin(), view.codes.end()},
+                                 {view.integers.begin(), view.integers.end()}});
+    }
+    send(Kind::kOutput, message);
+  }
+  void fail(std::uint64_t image, Error error) override {
+    send(Kind::kFailed, Failed{image, to_text(error)});
+  }
 
-  // drain reads on to the end of the run, for a client that still sends.
-  void drain() {
+  // finish tells the client how the run went and reads on to the end of what it still sends.
+  void finish(const Status& done) {
+    RunDone message;
+    if (!done.ok()) message.error = to_text(done.error());
+    send(Kind::kRunDone, message);
     std::vector<std::byte> chunk(kMaxChunk);
     while (!broken_ && !ended_) {
       const auto header = wire_.receive_header();
@@ -55,35 +71,14 @@ class SocketSource final : public runtime::Source {
   }
 
  private:
+  template <class Message>
+  void send(Kind kind, const Message& message) {
+    if (!broken_) broken_ = !wire_.send(kind, encode(message)).ok();
+  }
+
   Wire& wire_;
-  bool& broken_;
+  bool broken_ = false;
   bool ended_ = false;
-};
-
-class SocketSink final : public runtime::Sink {
- public:
-  SocketSink(Wire& wire, bool& broken) : wire_(wire), broken_(broken) {}
-
-  void deliver(std::uint64_t image, std::span<const runtime::OutputView> outputs) override {
-    Output message{image, {}};
-    for (const runtime::OutputView& view : outputs) {
-      message.outputs.push_back({view.tensor,
-                                 {view.codes.begin(), view.codes.end()},
-                                 {view.integers.begin(), view.integers.end()}});
-    }
-    send(Kind::kOutput, encode(message));
-  }
-  void fail(std::uint64_t image, Error error) override {
-    send(Kind::kFailed, encode(Failed{image, to_text(error)}));
-  }
-
- private:
-  void send(Kind kind, const std::vector<std::byte>& payload) {
-    if (!broken_) broken_ = !wire_.send(kind, payload).ok();
-  }
-
-  Wire& wire_;
-  bool& broken_;
 };
 
 // Connection answers the requests of one client. A Status that is not ok ends the connection.
@@ -116,16 +111,16 @@ class Connection {
     if (!greeted_ && header->kind != Kind::kHello) return kBreach;
     switch (header->kind) {
       case Kind::kHello:
-        return hello(payload);
+        return with(payload, &Connection::hello);
       case Kind::kPlan:
-        return plan(payload);
+        return with(payload, &Connection::plan);
       case Kind::kConfigure: {
         const auto request = decode<Configure>(payload);
         if (!request) return request.error();
         return answer(service_.configure(*request, std::move(passed)));
       }
       case Kind::kPrepare:
-        return prepare(payload);
+        return with(payload, &Connection::prepare);
       default:
         return payload.empty() ? bare(header->kind) : kBreach;
     }
@@ -162,32 +157,35 @@ class Connection {
     }
   }
 
-  Status hello(std::span<const std::byte> payload) {
-    const auto request = decode<Hello>(payload);
+  template <class Message>
+  Status with(std::span<const std::byte> payload, Status (Connection::*call)(const Message&)) {
+    const auto request = decode<Message>(payload);
     if (!request) return request.error();
-    if (request->version != kControlVersion) {
+    return (this->*call)(*request);
+  }
+
+  Status hello(const Hello& request) {
+    if (request.version != kControlVersion) {
       return Error{Errc::kMalformed, "the host speaks another version of the control protocol"};
     }
     greeted_ = true;
     return wire_.send(Kind::kWelcome, encode(service_.welcome()));
   }
 
-  Status plan(std::span<const std::byte> payload) {
-    const auto request = decode<PlanSize>(payload);
-    if (!request) return request.error();
+  Status plan(const PlanSize& request) {
     // Room grows with what has come, at most fourfold: an announced size alone costs no memory.
     std::vector<std::byte> bytes;
-    while (bytes.size() < request->bytes) {
+    while (bytes.size() < request.bytes) {
       const auto header = wire_.receive_header();
       if (!header) return header.error();
-      const std::uint64_t left = request->bytes - bytes.size();
+      const std::uint64_t left = request.bytes - bytes.size();
       if (header->kind != Kind::kPlanBytes || header->bytes == 0 || header->bytes > kMaxChunk ||
           header->bytes > left) {
         return kBreach;
       }
       const std::size_t had = bytes.size();
       const std::size_t has = had + header->bytes;
-      if (bytes.capacity() < has) bytes.reserve(std::min<std::uint64_t>(request->bytes, 4 * has));
+      if (bytes.capacity() < has) bytes.reserve(std::min<std::uint64_t>(request.bytes, 4 * has));
       bytes.resize(has);
       SLALOM_TRY(wire_.receive_payload(std::span(bytes).subspan(had)));
     }
@@ -195,27 +193,18 @@ class Connection {
   }
 
   Status run() {
-    bool broken = false;
-    SocketSource source(wire_, broken);
-    SocketSink sink(wire_, broken);
-    const Status done = service_.run(source, sink);
-    RunDone message;
-    if (!done.ok()) message.error = to_text(done.error());
-    if (!broken) SLALOM_TRY(wire_.send(Kind::kRunDone, encode(message)));
-    source.drain();
-    if (broken) return kBreach;
-    return {};
+    RunStream stream(wire_);
+    stream.finish(service_.run(stream, stream));
+    return stream.broken() ? kBreach : Status{};
   }
 
-  Status prepare(std::span<const std::byte> payload) {
-    const auto request = decode<Prepare>(payload);
-    if (!request) return request.error();
+  Status prepare(const Prepare& request) {
     const auto progress = [](void* context, std::uint64_t made, std::uint64_t count) {
       auto& wire = *static_cast<Wire*>(context);
       return wire.send(Kind::kProgress, encode(Progress{made, count})).ok() &&
              !outside::readable(wire.socket());
     };
-    const auto made = service_.prepare(request->count, progress, &wire_);
+    const auto made = service_.prepare(request.count, progress, &wire_);
     if (!made) return answer(made.error());
     return wire_.send(Kind::kPrepared, encode(Prepared{*made}));
   }

@@ -5,7 +5,6 @@
 #include <chrono>
 #include <utility>
 
-#include "base/checked.h"
 #include "channel/layout.h"
 
 namespace slalom::session {
@@ -55,11 +54,10 @@ Result<PlanLoaded> Service::load(std::vector<std::byte> bytes) {
   loaded->plan = std::move(*plan);
   loaded->digest = *digest;
   for (const model::TensorId id : loaded->plan.inputs) {
-    const auto sum = base::checked_add<std::uint64_t>(loaded->input_bytes,
-                                                      loaded->plan.tensors[id].shape.elements());
-    if (!sum || *sum > UINT32_MAX)
-      return Error{Errc::kMalformed, "the plan's inputs are too large"};
-    loaded->input_bytes = *sum;
+    loaded->input_bytes += loaded->plan.tensors[id].shape.elements();  // at most 2^28 each
+  }
+  if (loaded->input_bytes > UINT32_MAX) {
+    return Error{Errc::kMalformed, "the plan's inputs are too large"};
   }
   drop_executor();
   loaded_ = std::move(loaded);
@@ -74,7 +72,7 @@ Result<PlanLoaded> Service::load(std::vector<std::byte> bytes) {
 
 Status Service::configure(const Configure& request, outside::Descriptor store) {
   const std::lock_guard turn(turn_);
-  if (state_ != State::kLoaded) return kWrongState;
+  if (welcome_.state != State::kLoaded) return kWrongState;
   if ((request.store == StoreUse::kPassed) != store.valid()) {
     return Error{Errc::kInvalidArgument, "the pad store and its descriptor do not come together"};
   }
@@ -83,7 +81,7 @@ Status Service::configure(const Configure& request, outside::Descriptor store) {
                                           : to_placement(plan, request.remote);
   if (!placement) return placement.error();
   const runtime::Options options = to_options(request, cpu_);
-  std::shared_ptr<Vault> vault;
+  std::shared_ptr<const Vault> vault;
   if (request.privacy == model::Privacy::kPads) {
     auto made = make_vault(request, options, *placement, std::move(store));
     if (!made) return made.error();
@@ -100,12 +98,11 @@ Status Service::configure(const Configure& request, outside::Descriptor store) {
   return {};
 }
 
-Result<std::shared_ptr<Service::Vault>> Service::make_vault(const Configure& request,
-                                                            const runtime::Options& options,
-                                                            runtime::Placement placement,
-                                                            outside::Descriptor store) {
+Result<std::shared_ptr<const Service::Vault>> Service::make_vault(const Configure& request,
+                                                                  const runtime::Options& options,
+                                                                  runtime::Placement placement,
+                                                                  outside::Descriptor store) {
   if (request.store == StoreUse::kKeep) {
-    const std::lock_guard shown(shown_);
     if (!vault_ || vault_->placement.remote != placement.remote) {
       return Error{Errc::kInvalidArgument, "there are no pads of this placement to keep"};
     }
@@ -114,17 +111,12 @@ Result<std::shared_ptr<Service::Vault>> Service::make_vault(const Configure& req
   auto pads = makers_.pads(loaded_->plan, loaded_->digest, placement, options, request.when_dry,
                            std::move(store));
   if (!pads) return pads.error();
-  auto vault = std::make_shared<Vault>();
-  vault->loaded = loaded_;
-  vault->placement = std::move(placement);
-  vault->pads = std::move(pads->pads);
-  vault->dead_stock = pads->dead_stock;
-  return vault;
+  return std::make_shared<const Vault>(Vault{loaded_, std::move(placement), std::move(*pads)});
 }
 
 Result<Service::Attached> Service::attach() {
   const std::lock_guard turn(turn_);
-  if (state_ != State::kConfigured) return kWrongState;
+  if (welcome_.state != State::kConfigured) return kWrongState;
   if (ports_.size() == kMaxDevices) {
     return Error{Errc::kInvalidArgument, "too many devices"};
   }
@@ -140,34 +132,28 @@ Result<Service::Attached> Service::attach() {
 
 Result<Started> Service::start() {
   const std::lock_guard turn(turn_);
-  if (state_ != State::kConfigured) return kWrongState;
+  if (welcome_.state != State::kConfigured) return kWrongState;
   std::vector<channel::Port*> ports;
   for (const auto& port : ports_) ports.push_back(port.get());
   vault::Pads* pads = vault_ ? vault_->pads.get() : nullptr;
   auto made = makers_.executor(loaded_->plan, placement_, options_, ports, pads);
   if (!made) return made.error();
   executor_ = std::move(*made);
-  const runtime::Stats stats = executor_->stats();
-  {
-    const std::lock_guard shown(shown_);
-    stats_ = stats;
-  }
   publish(State::kStarted);
-  return Started{stats.layers_checked, stats.soundness_bits};
+  return Started{stats_.layers_checked, stats_.soundness_bits};
 }
 
 Status Service::run(runtime::Source& source, runtime::Sink& sink) {
   const std::lock_guard turn(turn_);
-  if (state_ != State::kStarted) return kWrongState;
+  if (welcome_.state != State::kStarted) return kWrongState;
   const Status done = executor_->run(source, sink);
-  const std::lock_guard shown(shown_);
-  stats_ = executor_->stats();
+  publish(State::kStarted);
   return done;
 }
 
 void Service::reset() {
   const std::lock_guard turn(turn_);
-  if (state_ == State::kEmpty) return;
+  if (welcome_.state == State::kEmpty) return;
   drop_executor();
   publish(State::kLoaded);
 }
@@ -179,16 +165,14 @@ void Service::drop_executor() {
 }
 
 void Service::publish(State state) {
-  state_ = state;
   const std::lock_guard shown(shown_);
-  welcome_.state = state;
-  welcome_.digest = loaded_ ? loaded_->digest : model::Digest{};
-  welcome_.input_bytes = loaded_ ? loaded_->input_bytes : 0;
+  welcome_ = {.state = state, .digest = loaded_->digest, .input_bytes = loaded_->input_bytes};
+  if (executor_) stats_ = executor_->stats();
 }
 
 Result<std::uint64_t> Service::prepare(std::uint64_t count, vault::Pads::Progress progress,
                                        void* context) {
-  std::shared_ptr<Vault> vault;
+  std::shared_ptr<const Vault> vault;
   {
     const std::lock_guard shown(shown_);
     vault = vault_;
@@ -200,7 +184,7 @@ Result<std::uint64_t> Service::prepare(std::uint64_t count, vault::Pads::Progres
 Result<Stock> Service::stock() const {
   const std::lock_guard shown(shown_);
   if (!vault_) return kNoPads;
-  return Stock{vault_->pads->stock(), vault_->pads->bytes_per_image(), vault_->dead_stock};
+  return Stock{vault_->pads->stock(), vault_->pads->bytes_per_image(), vault_->pads->dead_stock()};
 }
 
 Welcome Service::welcome() const {
@@ -215,7 +199,7 @@ runtime::Stats Service::statistics() const {
 
 Report Service::report() const {
   const outside::ProcessState state = outside::process_state();
-  return {.cpu_features = pack_features(cpu_),
+  return {.cpu = cpu_,
           .processors = state.processors,
           .lock_limit = state.lock_limit,
           .memory_bytes = state.memory_bytes,

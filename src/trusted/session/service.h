@@ -27,17 +27,10 @@ class Makers {
   [[nodiscard]] virtual Result<std::unique_ptr<runtime::Executor>> executor(
       const model::Plan& plan, const runtime::Placement& placement, const runtime::Options& options,
       std::span<channel::Port* const> ports, vault::Pads* pads) = 0;
-  // store is empty when the stock is to stay in this process's memory. dead_stock says that the
-  // store held pads of an earlier process, which nobody can use any more and which were removed.
-  struct MadePads {
-    std::unique_ptr<vault::Pads> pads;
-    bool dead_stock = false;
-  };
-  [[nodiscard]] virtual Result<MadePads> pads(const model::Plan& plan, const model::Digest& digest,
-                                              const runtime::Placement& placement,
-                                              const runtime::Options& options,
-                                              vault::WhenDry when_dry,
-                                              outside::Descriptor store) = 0;
+  // store is empty when the stock is to stay in this process's memory.
+  [[nodiscard]] virtual Result<std::unique_ptr<vault::Pads>> pads(
+      const model::Plan& plan, const model::Digest& digest, const runtime::Placement& placement,
+      const runtime::Options& options, vault::WhenDry when_dry, outside::Descriptor store) = 0;
 };
 
 // Service is the trusted process's state: one plan, one configuration, its devices and executor. It
@@ -86,31 +79,31 @@ class Service {
     std::shared_ptr<const Loaded> loaded;
     runtime::Placement placement;
     std::unique_ptr<vault::Pads> pads;
-    bool dead_stock = false;
   };
 
   void drop_executor();
   void publish(State state);
-  [[nodiscard]] Result<std::shared_ptr<Vault>> make_vault(const Configure& request,
-                                                          const runtime::Options& options,
-                                                          runtime::Placement placement,
-                                                          outside::Descriptor store);
+  [[nodiscard]] Result<std::shared_ptr<const Vault>> make_vault(const Configure& request,
+                                                                const runtime::Options& options,
+                                                                runtime::Placement placement,
+                                                                outside::Descriptor store);
 
   Makers& makers_;
   const base::CpuFeatures cpu_;
 
-  std::mutex turn_;  // held by whoever changes the state or runs; guards the next six members
+  std::mutex turn_;  // held by whoever changes the state or runs; guards the next five members
   std::shared_ptr<const Loaded> loaded_;
   runtime::Options options_;
   runtime::Placement placement_;
   std::vector<std::unique_ptr<channel::ShmPort>> ports_;
   std::unique_ptr<runtime::Executor> executor_;
-  State state_ = State::kEmpty;
 
-  mutable std::mutex shown_;  // guards what other connections may look at; never held for long
+  // Guards what other connections may look at; never held for long. What follows is written under
+  // both mutexes, so whoever has his turn may read it as it is.
+  mutable std::mutex shown_;
   Welcome welcome_;
   runtime::Stats stats_;
-  std::shared_ptr<Vault> vault_;  // written under both mutexes
+  std::shared_ptr<const Vault> vault_;
 };
 
 }  // namespace slalom::session

@@ -63,6 +63,9 @@ class Pads {
   [[nodiscard]] virtual std::uint64_t stock() const noexcept = 0;
   // bytes_per_image is the sealed size of one image's factors.
   [[nodiscard]] virtual std::uint64_t bytes_per_image() const noexcept = 0;
+  // dead_stock says that the store held pads of an earlier process, which nobody can use any more
+  // and which were removed.
+  [[nodiscard]] virtual bool dead_stock() const noexcept { return false; }
 };
 
 }  // namespace slalom::vault

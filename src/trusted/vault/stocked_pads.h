@@ -84,8 +84,7 @@ class StockedPads final : public Pads {
   [[nodiscard]] std::uint64_t stock() const noexcept override;
   [[nodiscard]] std::uint64_t bytes_per_image() const noexcept override { return image_bytes_; }
 
-  // dead_stock says that the store held pads of an earlier process, which were removed.
-  [[nodiscard]] bool dead_stock() const noexcept { return dead_stock_; }
+  [[nodiscard]] bool dead_stock() const noexcept override { return dead_stock_; }
 
  private:
   struct Layer {

@@ -37,7 +37,7 @@ bool wait_readable(int socket, std::chrono::milliseconds time) {
 }  // namespace
 
 Done DeviceWorker::begin(std::size_t max_batch) {
-  const bool alive = socket_.valid() && !outside::hung_up(socket_.get());
+  const bool alive = socket_.valid() && !hung_up(socket_.get());
   if (alive && (!spawned() || max_batch <= setup_.max_batch)) return {};
   setup_.max_batch = std::max(max_batch, setup_.max_batch);
   greeted_ = false;
@@ -119,7 +119,7 @@ Watched DeviceWorker::watched() {
 }
 
 std::string DeviceWorker::obituary() {
-  if (!socket_.valid() || !outside::hung_up(socket_.get())) return {};
+  if (!socket_.valid() || !hung_up(socket_.get())) return {};
   const std::string name = "the device '" + setup_.spec + "' ";
   if (!spawned()) return name + "hung up";
   return name + child_.how_it_ended();

@@ -326,7 +326,7 @@ Outcome<Report> RunningEngine::report() {
   const auto r = explained(client_->report());
   if (!r) return r.failure();
   Report out;
-  out.cpu = session::unpack_features(r->cpu_features);
+  out.cpu = r->cpu;
   out.isa = isa_name(out.cpu);
   out.processors = r->processors;
   out.lock_limit = r->lock_limit;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "untrusted/host/unix_socket.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -84,6 +85,11 @@ Outcome<outside::Descriptor> connect_to(const std::string& path) {
   }
   return Failure{Errc::kUnavailable,
                  "cannot connect to '" + path + "': " + std::strerror(fd.valid() ? why : errno)};
+}
+
+bool hung_up(int socket) noexcept {
+  pollfd one{.fd = socket, .events = POLLRDHUP, .revents = 0};
+  return poll(&one, 1, 0) > 0 && (one.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) != 0;
 }
 
 }  // namespace slalom::host

@@ -16,4 +16,7 @@ namespace slalom::host {
 // connect_to connects to a listening Unix stream socket. kUnavailable: nobody listens there.
 [[nodiscard]] Outcome<outside::Descriptor> connect_to(const std::string& path);
 
+// hung_up says whether the peer of a stream socket is gone. Does not block.
+[[nodiscard]] bool hung_up(int socket) noexcept;
+
 }  // namespace slalom::host

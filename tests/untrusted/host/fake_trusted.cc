@@ -30,9 +30,10 @@ class CrashingMakers final : public session::Makers {
     if (!made) return made.error();
     return std::unique_ptr<runtime::Executor>(std::make_unique<Crasher>(std::move(*made), ports));
   }
-  Result<MadePads> pads(const model::Plan& plan, const model::Digest& digest,
-                        const runtime::Placement& placement, const runtime::Options& options,
-                        vault::WhenDry dry, outside::Descriptor store) override {
+  Result<std::unique_ptr<vault::Pads>> pads(const model::Plan& plan, const model::Digest& digest,
+                                            const runtime::Placement& placement,
+                                            const runtime::Options& options, vault::WhenDry dry,
+                                            outside::Descriptor store) override {
     return inner_.pads(plan, digest, placement, options, dry, std::move(store));
   }
 

@@ -2,6 +2,7 @@
 #include "untrusted/host/unix_socket.h"
 
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -47,6 +48,16 @@ TEST_F(UnixSocketTest, RefusesImpossiblePaths) {
   EXPECT_EQ(listen_at(std::string(108, 'x')).failure().code, Errc::kInvalidArgument);
   EXPECT_EQ(listen_at("/nonexistent/folder/socket").failure().code, Errc::kInvalidArgument);
   EXPECT_EQ(connect_to(std::string(108, 'x')).failure().code, Errc::kInvalidArgument);
+}
+
+TEST_F(UnixSocketTest, KnowsWhenItsPeerIsGone) {
+  const auto listener = listen_at(path_);
+  const auto socket = connect_to(path_);
+  ASSERT_TRUE(listener.ok() && socket.ok());
+  outside::Descriptor peer(accept(listener->get(), nullptr, nullptr));
+  EXPECT_FALSE(hung_up(socket->get()));
+  peer.reset();
+  EXPECT_TRUE(hung_up(socket->get()));
 }
 
 }  // namespace
