@@ -91,7 +91,10 @@ struct Multiplier {
   std::size_t chunk = 0;
   OwnedPrimitive primitive;
   OwnedMemory weights;
-  dnnl_memory_desc_t src, dst, scratch;
+  struct OfWorker {  // handles are set before each execution
+    OwnedMemory src, dst, scratch;
+  };
+  std::vector<OfWorker> workers;
 };
 
 class OneDnnCore final : public Core {
@@ -132,13 +135,14 @@ class OneDnnCore final : public Core {
 
   void run(const TileJob& job) noexcept override {
     const Multiplier& m = multiplier(job.rows, job.chunk);
-    const OwnedMemory src = make_memory(m.src, job.src);
-    const OwnedMemory dst = make_memory(m.dst, job.sums);
-    const OwnedMemory scratch = make_memory(m.scratch, job.scratch);
-    const std::array<dnnl_exec_arg_t, 4> args = {{{DNNL_ARG_SRC, src.get()},
+    const Multiplier::OfWorker& memory = m.workers[job.worker];
+    dnnl_memory_set_data_handle(memory.src.get(), const_cast<std::byte*>(job.src));
+    dnnl_memory_set_data_handle(memory.dst.get(), job.sums);
+    dnnl_memory_set_data_handle(memory.scratch.get(), job.scratch);
+    const std::array<dnnl_exec_arg_t, 4> args = {{{DNNL_ARG_SRC, memory.src.get()},
                                                   {DNNL_ARG_WEIGHTS, m.weights.get()},
-                                                  {DNNL_ARG_DST, dst.get()},
-                                                  {DNNL_ARG_SCRATCHPAD, scratch.get()}}};
+                                                  {DNNL_ARG_DST, memory.dst.get()},
+                                                  {DNNL_ARG_SCRATCHPAD, memory.scratch.get()}}};
     const OneThread one;
     const dnnl_status_t status = dnnl_primitive_execute(
         m.primitive.get(), streams_[job.worker].get(), args.size(), args.data());
@@ -158,11 +162,8 @@ class OneDnnCore final : public Core {
     return *best;
   }
 
-  // make_memory describes bytes at `data` to oneDNN, which takes no pointer to const.
-  [[nodiscard]] OwnedMemory make_memory(const dnnl_memory_desc_t& description,
-                                        const void* data) const {
-    return make<OwnedMemory>(dnnl_memory_create, &description, engine_.get(),
-                             const_cast<void*>(data));
+  [[nodiscard]] OwnedMemory make_memory(const dnnl_memory_desc_t& description, void* data) const {
+    return make<OwnedMemory>(dnnl_memory_create, &description, engine_.get(), data);
   }
 
   [[nodiscard]] OwnedDescriptor describe(std::size_t rows, const ChunkShape& shape) const {
@@ -209,7 +210,7 @@ class OneDnnCore final : public Core {
     const auto plain =
         describe_weights(tiling_.conv, tiling_.images_as_rows, shape.channels, false);
     const std::int8_t* first = stage.weights.data() + shape.first * tiling_.conv.terms();
-    const OwnedMemory from = make_memory(plain, first);
+    const OwnedMemory from = make_memory(plain, const_cast<std::int8_t*>(first));
     OwnedMemory to = make_memory(wanted, DNNL_MEMORY_ALLOCATE);
     const auto descriptor = make<OwnedDescriptor>(dnnl_reorder_primitive_desc_create, &plain,
                                                   engine_.get(), &wanted, engine_.get(), nullptr);
@@ -233,17 +234,20 @@ class OneDnnCore final : public Core {
     const auto query = [&](dnnl_query_t what) {
       return *dnnl_primitive_desc_query_md(descriptor.get(), what, 0);
     };
-    multipliers_.push_back(
-        {.rows = rows,
-         .chunk = chunk_index,
-         .primitive = make<OwnedPrimitive>(dnnl_primitive_create, descriptor.get()),
-         .weights = reorder_weights(stage, shape, query(dnnl_query_weights_md)),
-         .src = query(dnnl_query_src_md),
-         .dst = query(dnnl_query_dst_md),
-         .scratch = query(dnnl_query_scratchpad_md)});
-    const Multiplier& m = multipliers_.back();
-    scratch_bytes_ = std::max(scratch_bytes_, dnnl_memory_desc_get_size(&m.scratch));
-    return m.primitive != nullptr && m.weights != nullptr;
+    const dnnl_memory_desc_t scratch = query(dnnl_query_scratchpad_md);
+    Multiplier m{.rows = rows,
+                 .chunk = chunk_index,
+                 .primitive = make<OwnedPrimitive>(dnnl_primitive_create, descriptor.get()),
+                 .weights = reorder_weights(stage, shape, query(dnnl_query_weights_md)),
+                 .workers = {}};
+    for (std::size_t i = 0; i < streams_.size(); ++i) {
+      m.workers.push_back({make_memory(query(dnnl_query_src_md), DNNL_MEMORY_NONE),
+                           make_memory(query(dnnl_query_dst_md), DNNL_MEMORY_NONE),
+                           make_memory(scratch, DNNL_MEMORY_NONE)});
+    }
+    scratch_bytes_ = std::max(scratch_bytes_, dnnl_memory_desc_get_size(&scratch));
+    multipliers_.push_back(std::move(m));
+    return multipliers_.back().primitive != nullptr && multipliers_.back().weights != nullptr;
   }
 
   const Kernels& kernels_;

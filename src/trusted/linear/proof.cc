@@ -2,7 +2,7 @@
 #include "linear/proof.h"
 
 #include <algorithm>
-#include <array>
+#include <random>
 #include <vector>
 
 #include "field/kernels.h"
@@ -17,19 +17,6 @@ using model::Linear;
 
 constexpr std::size_t kRandomSamples = 8;
 constexpr std::size_t kDenseImages = 3;  // one for each Drive
-
-// The data need no secrecy, only variety: a linear congruential generator (Knuth's MMIX constants).
-class Varied {
- public:
-  std::uint32_t next() noexcept {
-    state_ = state_ * 6364136223846793005ULL + 1442695040888963407ULL;
-    return static_cast<std::uint32_t>(state_ >> 33);
-  }
-  std::size_t below(std::size_t n) noexcept { return next() % n; }
-
- private:
-  std::uint64_t state_ = 20190101;
-};
 
 // Drive says to which end a sample's inputs take its channel's sum; without one they stay random.
 enum class Drive : std::uint8_t { kLeast, kMost, kNone };
@@ -125,7 +112,7 @@ class Proof {
     images_ = 1;
     batches_ = {1};
     for (std::size_t i = 0; i < kRandomSamples; ++i) {
-      add_sample(0, varied_.below(out.h), varied_.below(out.w));
+      add_sample(0, varied_() % out.h, varied_() % out.w);
     }
     for (const std::size_t y : {std::size_t{0}, std::size_t{out.h} - 1}) {
       for (const std::size_t x : {std::size_t{0}, std::size_t{out.w} - 1}) add_sample(0, y, x);
@@ -135,7 +122,7 @@ class Proof {
   bool codes_agree() {
     constexpr std::uint8_t kPadCode = 255;
     std::vector<std::uint8_t> codes(images_ * in_);
-    for (auto& q : codes) q = static_cast<std::uint8_t>(varied_.next());
+    for (auto& q : codes) q = static_cast<std::uint8_t>(varied_());
     for (const Sample& s : samples_) drive<std::uint8_t>(layer_, s, 0, 255, codes);
     // All sums of a validated plan, those between the stages too, fit an int32.
     auto expected = specify<std::int32_t>(codes, 128, kPadCode - 128, [](auto v) { return v; });
@@ -159,7 +146,7 @@ class Proof {
     const std::uint32_t centre = field::limb_centre(f);
     const std::int64_t p = field::modulus(f);
     std::vector<std::uint32_t> words(images_ * in_);
-    for (auto& v : words) v = varied_.next() % field::modulus(f);
+    for (auto& v : words) v = static_cast<std::uint32_t>(varied_() % field::modulus(f));
     for (const Sample& s : samples_) drive<std::uint32_t>(layer_, s, centre + 1, centre, words);
     const auto sums = specify<std::int64_t>(words, 0, 0, [p](auto v) { return (v % p + p) % p; });
     const std::vector<std::uint32_t> expected(sums.begin(), sums.end());
@@ -171,7 +158,7 @@ class Proof {
  private:
   void add_sample(std::size_t image, std::size_t y, std::size_t x) {
     const auto end = static_cast<Drive>(samples_.size() % 3);
-    samples_.push_back({image, y, x, varied_.below(layer_.out().c), end});
+    samples_.push_back({image, y, x, varied_() % layer_.out().c, end});
   }
 
   // specify computes what the samples' outputs should be, sample after sample. A pair's second
@@ -231,7 +218,7 @@ class Proof {
   std::size_t images_ = 0;  // different ones
   std::vector<std::size_t> batches_;
   std::vector<Sample> samples_;
-  Varied varied_;
+  std::minstd_rand varied_{20190101};  // the data need no secrecy, only variety
 };
 
 }  // namespace

@@ -27,26 +27,15 @@ constexpr int kLanes = 16;
 }  // namespace avx512
 SLALOM_TARGET_END
 
-bool always(const base::CpuFeatures& /*cpu*/) noexcept { return true; }
-bool has_avx2(const base::CpuFeatures& cpu) noexcept { return cpu.avx2; }
-bool has_avx512(const base::CpuFeatures& cpu) noexcept { return cpu.avx512; }
-
-constexpr OpKernels kAvx512Ops = avx512::kernels_of("avx512", has_avx512);
-constexpr OpKernels kAvx2Ops = avx2::kernels_of("avx2", has_avx2);
-constexpr OpKernels kPortableOps = portable::kernels_of("portable", always);
+constexpr OpKernels kAvx512Ops = avx512::kernels_of("avx512");
+constexpr OpKernels kAvx2Ops = avx2::kernels_of("avx2");
+constexpr OpKernels kPortableOps = portable::kernels_of("portable");
 
 }  // namespace
 
-std::span<const OpKernels* const> all_op_kernels() noexcept {
-  static constexpr const OpKernels* kAll[] = {&kAvx512Ops, &kAvx2Ops, &kPortableOps};
-  return kAll;
-}
-
 const OpKernels& choose_op_kernels(const base::CpuFeatures& cpu) noexcept {
-  for (const OpKernels* kernels : all_op_kernels()) {
-    if (kernels->supported(cpu)) return *kernels;
-  }
-  return kPortableOps;
+  if (cpu.avx512) return kAvx512Ops;
+  return cpu.avx2 ? kAvx2Ops : kPortableOps;
 }
 
 }  // namespace slalom::runtime

@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
 #include <string_view>
 
 #include "base/cpu.h"
@@ -43,7 +42,6 @@ struct Taps {
 // REQUIRES: the rounding mode of FloatEnvironment; codes' zero points and clamps in 0..255.
 struct OpKernels {
   std::string_view name;
-  bool (*supported)(const base::CpuFeatures& cpu) noexcept;
 
   // add: out = requantise(f32(a - za)*ma + f32(b - zb)*mb)
   void (*add)(const std::uint8_t* a, const std::uint8_t* b, std::size_t n, const AddRow& row,
@@ -65,10 +63,8 @@ struct OpKernels {
                      std::byte* out) noexcept;
 };
 
-// all_op_kernels lists every implementation in this build, fastest first, the portable one last.
-[[nodiscard]] std::span<const OpKernels* const> all_op_kernels() noexcept;
-
-// choose_op_kernels returns the fastest that the processor supports.
+// choose_op_kernels returns the fastest that the processor supports; every x86-64 supports the
+// slowest.
 [[nodiscard]] const OpKernels& choose_op_kernels(const base::CpuFeatures& cpu) noexcept;
 
 }  // namespace slalom::runtime
