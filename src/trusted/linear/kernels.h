@@ -105,31 +105,37 @@ struct LimbSums {
   std::size_t y_stride = 0;
 };
 
+// Digits is how values of one ring are cut into limbs, balanced base-256 digits, and the sums of
+// limbs joined to values again. The rings: canonical words of a field (field/prime.h), and any
+// int32 (mod 2^32).
+struct Digits {
+  std::size_t limbs = 0;
+  // cut writes digits so that the sum of 256^l * digit_l is the value.
+  void (*cut)(const std::uint32_t* values, std::size_t n, Format format,
+              const Planes& planes) noexcept;
+  // join writes y[p*y_stride + c] = sum of 256^l * (limb l's sum), canonical for any int32. y may
+  // be plane 0 if y_stride <= stride.
+  void (*join)(const LimbSums& sums, std::uint32_t* y) noexcept;
+  // join_onto adds that to the values at y. No overlap.
+  void (*join_onto)(const LimbSums& sums, std::uint32_t* y) noexcept;
+};
+
 struct Kernels {
   std::string_view name;
   Format format = Format::kWords;  // that gemm reads
   std::size_t lanes = 0;           // columns are padded to a multiple of this
   std::size_t columns = 0;         // of a full block of columns
   std::size_t depthwise_step = 0;  // channels are padded to a multiple of this
+  Digits p24, p31, sums;
+  [[nodiscard]] const Digits& words(field::Field f) const noexcept {
+    return f == field::Field::kP24 ? p24 : p31;
+  }
 
   void (*gemm)(const GemmTile& tile) noexcept;
   void (*depthwise)(const DepthwiseTile& tile) noexcept;
 
   // widen writes q - 128 for n codes q.
   void (*widen)(const std::uint8_t* codes, std::size_t n, std::int16_t* out) noexcept;
-  // cut_words writes the num_limbs(f) balanced digits of canonical words (field/prime.h); cut_sums
-  // the four digits of any int32, so that sum of 256^l * digit_l = value mod 2^32.
-  void (*cut_words)(field::Field f, const std::uint32_t* words, std::size_t n, Format format,
-                    const Planes& planes) noexcept;
-  void (*cut_sums)(const std::int32_t* sums, std::size_t n, Format format,
-                   const Planes& planes) noexcept;
-  // join_words writes y[p*y_stride + c] = sum of 256^l * (limb l's sum) mod p (canonical, for any
-  // int32) over the num_limbs(f) limbs. With `accumulate` the canonical words already at y are
-  // added. No overlap.
-  void (*join_words)(field::Field f, const LimbSums& sums, bool accumulate,
-                     std::uint32_t* y) noexcept;
-  // join_sums is the same over four limbs mod 2^32. y may be plane 0 if y_stride <= stride.
-  void (*join_sums)(const LimbSums& sums, std::int32_t* y) noexcept;
   // add_rows adds (wrapping) init[c] to y[p*channels + c].
   void (*add_rows)(const std::int32_t* init, std::size_t positions, std::size_t channels,
                    std::int32_t* y) noexcept;

@@ -135,9 +135,8 @@ void fill_codes(const Tiling& tiling, const Kernels& kernels, const std::uint8_t
       [=](Size to, Size n) { std::fill_n(words + to, n, outside); });
 }
 
-void fill_words(const Tiling& tiling, const Kernels& kernels, field::Field f,
-                const std::uint32_t* image, std::size_t first, std::size_t rows,
-                const Planes& planes) noexcept {
+void fill_words(const Tiling& tiling, const Digits& digits, const std::uint32_t* image,
+                std::size_t first, std::size_t rows, const Planes& planes) noexcept {
   const std::size_t size = tiling.element_bytes();
   const int zero = tiling.format == Format::kBytes ? 128 : 0;
   fill(
@@ -145,10 +144,10 @@ void fill_words(const Tiling& tiling, const Kernels& kernels, field::Field f,
       [&](std::size_t from, std::size_t to, std::size_t n) {
         Planes at = planes;
         for (std::byte*& plane : at) plane += to * size;
-        kernels.cut_words(f, image + from, n, tiling.format, at);
+        digits.cut(image + from, n, tiling.format, at);
       },
       [&](std::size_t to, std::size_t n) {
-        for (std::size_t l = 0; l < field::num_limbs(f); ++l) {
+        for (std::size_t l = 0; l < digits.limbs; ++l) {
           std::memset(planes[l] + to * size, zero, n * size);
         }
       });

@@ -71,8 +71,7 @@ void fill_codes(const Tiling& tiling, const Kernels& kernels, const std::uint8_t
                 std::uint8_t pad_code, std::size_t first, std::size_t rows,
                 std::byte* tile) noexcept;
 // fill_words is the same for words: one plane for each limb, zeros around.
-void fill_words(const Tiling& tiling, const Kernels& kernels, field::Field f,
-                const std::uint32_t* image, std::size_t first, std::size_t rows,
-                const Planes& planes) noexcept;
+void fill_words(const Tiling& tiling, const Digits& digits, const std::uint32_t* image,
+                std::size_t first, std::size_t rows, const Planes& planes) noexcept;
 
 }  // namespace slalom::linear

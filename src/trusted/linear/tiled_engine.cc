@@ -65,17 +65,18 @@ class TiledEngine final : public Engine {
   void run_words(Field f, std::span<const std::uint32_t> words, std::size_t batch,
                  std::span<std::uint32_t> y) override {
     for_each_tile(batch, words.size(), y.size(), [&](const Place& at) {
+      const Digits& digits = kernels_.words(f);
       Planes tiles = planes(at.scratch, tile_stride_);
-      fill_words(tiling_, kernels_, f, words.data() + at.image * layer_.in().elements(), at.first,
+      fill_words(tiling_, digits, words.data() + at.image * layer_.in().elements(), at.first,
                  at.rows, tiles);
       if (pair()) {
         auto* middle = reinterpret_cast<std::uint32_t*>(at.scratch + middle_at_);
         const std::size_t channels = layer_.stages[1].conv.in.c;
-        word_sums(*cores_.front(), f, tiles, at, middle, channels);
+        word_sums(*cores_.front(), digits, tiles, at, middle, channels);
         tiles = planes(at.scratch + middle_tile_at_, middle_stride_);
-        kernels_.cut_words(f, middle, at.positions * channels, last().tiling().format, tiles);
+        digits.cut(middle, at.positions * channels, last().tiling().format, tiles);
       }
-      word_sums(last(), f, tiles, at, y.data() + output(at), layer_.out().c);
+      word_sums(last(), digits, tiles, at, y.data() + output(at), layer_.out().c);
     });
   }
 
@@ -225,24 +226,26 @@ class TiledEngine final : public Engine {
     }
     // The exact sums between the stages, cut into digits, through the second stage.
     run(core, at, tile, kAllParts, core.correction(0), sums(at, 0));
-    auto* middle = reinterpret_cast<std::int32_t*>(at.scratch + middle_at_);
-    compact(shape, at.positions, sums(at, 0), middle, shape.channels);
+    std::byte* middle = at.scratch + middle_at_;
+    compact(shape, at.positions, sums(at, 0), reinterpret_cast<std::int32_t*>(middle),
+            shape.channels);
     const Planes tiles = planes(at.scratch + middle_tile_at_, middle_stride_);
-    kernels_.cut_sums(middle, at.positions * shape.channels, last().tiling().format, tiles);
-    for (std::size_t l = 0; l < kMaxLimbs; ++l) {
+    kernels_.sums.cut(reinterpret_cast<const std::uint32_t*>(middle), at.positions * shape.channels,
+                      last().tiling().format, tiles);
+    for (std::size_t l = 0; l < kernels_.sums.limbs; ++l) {
       run(last(), at, tiles[l], kAllParts, l == 0 ? addends : corrected_, sums(at, l));
     }
-    kernels_.join_sums(limb_sums(last(), at, y_stride), y);
+    kernels_.sums.join(limb_sums(last(), at, y_stride), reinterpret_cast<std::uint32_t*>(y));
   }
 
   // word_sums writes the residues of a core's outputs for a tile's limb planes.
-  void word_sums(Core& core, Field f, const Planes& tiles, const Place& at, std::uint32_t* y,
-                 std::size_t y_stride) const noexcept {
+  void word_sums(Core& core, const Digits& digits, const Planes& tiles, const Place& at,
+                 std::uint32_t* y, std::size_t y_stride) const noexcept {
     for (std::size_t part = 0; part < core.parts(); ++part) {
-      for (std::size_t l = 0; l < field::num_limbs(f); ++l) {
+      for (std::size_t l = 0; l < digits.limbs; ++l) {
         run(core, at, tiles[l], part, core.correction(part), sums(at, l));
       }
-      kernels_.join_words(f, limb_sums(core, at, y_stride), part != 0, y);
+      (part == 0 ? digits.join : digits.join_onto)(limb_sums(core, at, y_stride), y);
     }
   }
 
