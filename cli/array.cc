@@ -17,7 +17,6 @@
 #include <utility>
 
 #include "base/bytes.h"
-#include "base/checked.h"
 
 namespace slalom::cli {
 namespace {
@@ -117,9 +116,9 @@ class HeaderParser {
 };
 
 std::optional<std::size_t> product(std::span<const std::size_t> shape) {
-  std::optional<std::size_t> n = 1;
+  std::size_t n = 1;
   for (const std::size_t d : shape) {
-    if (n) n = base::checked_mul(*n, d);
+    if (__builtin_mul_overflow(n, d, &n)) return std::nullopt;
   }
   return n;
 }

@@ -77,7 +77,9 @@ std::optional<int> descriptor_argument(const char* name, char** values) {
   return out;
 }
 
-int serve(int count, char** values) {
+}  // namespace
+
+int main(int count, char** values) {
   if (count != 3 && count != 5) return 1;
   const auto control = descriptor_argument("--control-fd", values + 1);
   if (!control) return 1;
@@ -100,7 +102,3 @@ int serve(int count, char** values) {
   // destructors.
   _exit(0);
 }
-
-}  // namespace
-
-int main(int count, char** values) { return serve(count, values); }

@@ -268,9 +268,9 @@ Result<std::uint64_t> StockedPads::prepare(std::uint64_t count, Progress progres
     const std::lock_guard lock(mutex_);
     const std::uint64_t reusable = free_.size();
     const std::uint64_t more = count > reusable ? count - reusable : 0;
-    const auto bytes = base::checked_mul<std::uint64_t>(locations_ + more, image_bytes_);
-    if (!bytes || *bytes > kMostBytes) return kTooMany;
-    SLALOM_TRY(store_->reserve(kFirstLocation + *bytes));
+    const std::uint64_t most = kMostBytes / std::max<std::uint64_t>(image_bytes_, 1);
+    if (locations_ > most || more > most - locations_) return kTooMany;
+    SLALOM_TRY(store_->reserve(kFirstLocation + (locations_ + more) * image_bytes_));
   }
   std::uint64_t made = 0;
   while (made < count) {

@@ -207,6 +207,17 @@ TEST_F(StockedPadsTest, ADestroyedTicketOpensNothing) {
   EXPECT_FALSE(factors(*pads, PadTicket{999'999, true}, nodes_[0], out).ok());
 }
 
+TEST_F(StockedPadsTest, MoreThanAnyDiskHoldsIsRefusedAtOnce) {
+  const Epoch epoch = draw();
+  const auto pads = open(epoch);
+  ASSERT_TRUE(pads->prepare(1, nullptr, nullptr).ok());
+  const auto once = [](void*, std::uint64_t, std::uint64_t) { return false; };
+  for (const std::uint64_t count : {UINT64_MAX, UINT64_MAX - 1, std::uint64_t{1} << 51}) {
+    EXPECT_FALSE(pads->prepare(count, once, nullptr).ok()) << count;
+  }
+  EXPECT_EQ(pads->stock(), 1U);
+}
+
 TEST_F(StockedPadsTest, AnOlderCopyOfTheStoreIsRejected) {
   const Epoch epoch = draw();
   const auto pads = open(epoch);
