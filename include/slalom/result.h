@@ -2,7 +2,7 @@
 #pragma once
 
 #include <cstdlib>
-#include <optional>
+#include <type_traits>
 #include <utility>
 #include <variant>
 
@@ -29,13 +29,14 @@ struct Error {
 template <class T>
 class [[nodiscard]] Result {
  public:
+  // A Status is good from the start.
+  Result() noexcept requires std::is_same_v<T, std::monostate>
+  = default;
   // A function returns a value or an Error as it is.
   // NOLINTBEGIN(google-explicit-constructor)
   Result(T value) noexcept : content_(std::in_place_index<0>, std::move(value)) {}
   Result(Error error) noexcept : content_(std::in_place_index<1>, error) {}
   // NOLINTEND(google-explicit-constructor)
-  Result(Result&&) noexcept = default;
-  Result& operator=(Result&&) noexcept = default;
 
   [[nodiscard]] bool ok() const noexcept { return content_.index() == 0; }
   explicit operator bool() const noexcept { return ok(); }
@@ -58,24 +59,8 @@ class [[nodiscard]] Result {
   std::variant<T, Error> content_;
 };
 
-// Result<void>, called Status, is success or an Error.
-template <>
-class [[nodiscard]] Result<void> {
- public:
-  Result() noexcept = default;
-  // NOLINTNEXTLINE(google-explicit-constructor)
-  Result(Error error) noexcept : error_(error) {}
-  [[nodiscard]] bool ok() const noexcept { return !error_; }
-  explicit operator bool() const noexcept { return ok(); }
-  [[nodiscard]] Error error() const noexcept {
-    if (!error_) std::abort();
-    return *error_;
-  }
-
- private:
-  std::optional<Error> error_;
-};
-using Status = Result<void>;
+// Status is success or an Error.
+using Status = Result<std::monostate>;
 
 // SLALOM_TRY returns the error of a failed Status from the enclosing function.
 #define SLALOM_TRY(expression)                                    \

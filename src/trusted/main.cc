@@ -12,7 +12,6 @@
 #include <cstring>
 #include <memory>
 #include <optional>
-#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -50,7 +49,7 @@ class ProcessMakers final : public session::Makers {
     for (std::size_t n = 0; n < placement.remote.size(); ++n) {
       if (placement.remote[n]) nodes.push_back(static_cast<std::uint32_t>(n));
     }
-    auto blobs = store.valid() ? std::make_unique<vault::FileStore>(store.release())
+    auto blobs = store.valid() ? std::make_unique<vault::FileStore>(std::move(store))
                                : vault::FileStore::in_memory();
     auto made = vault::StockedPads::create(plan, digest, nodes, epoch_, numbers_, std::move(blobs),
                                            {.mode = options.privacy,

@@ -19,6 +19,7 @@
 #include <xmmintrin.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <limits>
 
@@ -111,8 +112,6 @@ void sleep_on(const std::uint32_t& word, std::uint32_t seen,
 void wake(const std::uint32_t& word) noexcept {
   syscall(SYS_futex, &word, FUTEX_WAKE, std::numeric_limits<int>::max(), nullptr, nullptr, 0);
 }
-
-void pause_cpu() noexcept { _mm_pause(); }
 
 Status send(int socket, std::span<const std::byte> bytes, int descriptor) noexcept {
   alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};

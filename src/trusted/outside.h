@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <array>
-#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -75,9 +73,6 @@ class SharedMemory {
 void sleep_on(const std::uint32_t& word, std::uint32_t seen,
               std::chrono::nanoseconds time) noexcept;
 void wake(const std::uint32_t& word) noexcept;
-
-// pause_cpu is the hint for a spinning thread.
-void pause_cpu() noexcept;
 
 // send writes all bytes to a stream socket; the descriptor, if not negative, travels with the first
 // byte. receive reads exactly bytes.size() bytes; at most one descriptor that travelled with them

@@ -15,6 +15,16 @@
 
 namespace slalom::testing {
 
+// smallest_field is the field that a layer's sums allow, or nothing.
+inline std::optional<field::Field> smallest_field(const model::Linear& linear) {
+  const auto bounds = model::sum_bound(linear);
+  const std::int64_t largest = *std::max_element(bounds.begin(), bounds.end());
+  for (const field::Field f : {field::Field::kP24, field::Field::kP31}) {
+    if (largest <= (field::modulus(f) - 1) / 2) return f;
+  }
+  return std::nullopt;
+}
+
 // PlanBuilder appends nodes to a plan; every method returns the id of the tensor it made. Weights,
 // biases and multipliers are drawn from the seed so that codes neither saturate nor die.
 class PlanBuilder {
@@ -138,7 +148,7 @@ class PlanBuilder {
     op.requant.hi = o.integers ? 1 << 24 : 255;
     op.requant.table = o.table;
     if (!o.local) {
-      op.field = model::smallest_field(op);
+      op.field = smallest_field(op);
       for (const auto& n : plan_.nodes) {  // layers that share an input share its field
         const auto* other = std::get_if<model::Linear>(&n.op);
         if (other != nullptr && other->field && n.inputs[0] == in && op.field) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -41,40 +42,44 @@ concept Is = std::is_same_v<std::remove_const_t<T>, R>;
 template <class T>
 inline constexpr bool kIsNumber = std::is_arithmetic_v<T> && !std::is_same_v<T, bool>;
 
-class ArchiveWriter : public ByteWriter {
+// ArchiveWriter appends to a buffer that it owns.
+class ArchiveWriter {
  public:
   template <class... T>
   void operator()(const T&... values) {
     (value(values), ...);
   }
+  // put appends bytes as they are.
+  void put(std::span<const std::byte> bytes) {
+    out_.insert(out_.end(), bytes.begin(), bytes.end());
+  }
   // require states a rule that the reader enforces.
   void require(bool /*rule*/) noexcept {}
+  [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return out_; }
+  [[nodiscard]] std::vector<std::byte> release() noexcept { return std::move(out_); }
 
  private:
   template <class T>
   void value(const T& v) {
-    if constexpr (kIsNumber<T>) {
-      write(v);
-    } else if constexpr (std::is_same_v<T, bool> || std::is_enum_v<T>) {
-      static_assert(sizeof(T) == 1);
-      write(static_cast<std::uint8_t>(v));
+    if constexpr (std::is_arithmetic_v<T> || std::is_enum_v<T>) {
+      static_assert(kIsNumber<T> || sizeof(T) == 1);
+      put(std::as_bytes(std::span(&v, 1)));
     } else {
       fields(*this, v);
     }
   }
-  void value(std::byte v) { write(static_cast<std::uint8_t>(v)); }
   void value(const std::string& v) {
     const auto text = std::span(v).first(std::min(v.size(), kMaxText));
-    write(static_cast<std::uint32_t>(text.size()));
+    value(static_cast<std::uint32_t>(text.size()));
     put(std::as_bytes(text));
   }
   template <class T>
   void value(const std::vector<T>& v) {
     if constexpr (kIsNumber<T>) {
-      write(static_cast<std::uint64_t>(v.size()));
+      value(static_cast<std::uint64_t>(v.size()));
       put(std::as_bytes(std::span(v)));
     } else {
-      write(static_cast<std::uint32_t>(v.size()));
+      value(static_cast<std::uint32_t>(v.size()));
       for (const T& item : v) value(item);
     }
   }
@@ -89,9 +94,11 @@ class ArchiveWriter : public ByteWriter {
   }
   template <class... T>
   void value(const std::variant<T...>& v) {
-    write(static_cast<std::uint8_t>(v.index()));
+    value(static_cast<std::uint8_t>(v.index()));
     std::visit([this](const auto& alternative) { this->value(alternative); }, v);
   }
+
+  std::vector<std::byte> out_;
 };
 
 class ArchiveReader : public ByteReader {

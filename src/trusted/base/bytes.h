@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <span>
-#include <string>
 #include <type_traits>
-#include <vector>
 
 namespace slalom::base {
 
@@ -50,25 +47,6 @@ class ByteReader {
  private:
   std::span<const std::byte> rest_;
   bool ok_ = true;
-};
-
-// ByteWriter appends little-endian values to a buffer that it owns.
-class ByteWriter {
- public:
-  void put(std::span<const std::byte> bytes) {
-    out_.insert(out_.end(), bytes.begin(), bytes.end());
-  }
-  template <class T>
-  requires(std::is_arithmetic_v<T> && !std::is_same_v<T, bool>) void write(T value) {
-    std::array<std::byte, sizeof(T)> raw{};
-    std::memcpy(raw.data(), &value, sizeof(T));
-    put(raw);
-  }
-  [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return out_; }
-  [[nodiscard]] std::vector<std::byte> release() noexcept { return std::move(out_); }
-
- private:
-  std::vector<std::byte> out_;
 };
 
 }  // namespace slalom::base

@@ -3,8 +3,6 @@
 
 #include <immintrin.h>
 
-#include <cstdlib>
-
 #include "base/assert.h"
 #include "base/checked.h"
 
@@ -24,8 +22,6 @@ void wait_while(const std::atomic<std::uint32_t>& word, std::uint32_t seen) noex
 }
 
 }  // namespace
-
-void ThreadPool::FreeAligned::operator()(std::byte* memory) const noexcept { std::free(memory); }
 
 ThreadPool::ThreadPool(std::size_t threads) {
   SLALOM_ASSERT(threads >= 1);
@@ -93,12 +89,8 @@ void ThreadPool::run(std::size_t count, Task task, void* context) noexcept {
 
 void ThreadPool::reserve_scratch(std::size_t bytes) {
   if (bytes <= scratch_bytes_) return;
-  scratch_bytes_ = round_up(bytes, 64);
-  for (auto& memory : scratch_) {
-    memory.reset();
-    memory.reset(static_cast<std::byte*>(std::aligned_alloc(64, scratch_bytes_)));
-    SLALOM_ASSERT(memory != nullptr);
-  }
+  scratch_bytes_ = round_up(bytes, sizeof(Line));
+  for (auto& memory : scratch_) memory.reset(new Line[scratch_bytes_ / sizeof(Line)]);
 }
 
 }  // namespace slalom::base

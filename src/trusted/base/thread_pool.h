@@ -62,7 +62,7 @@ class ThreadPool {
   // scratch is the memory of one worker, 64-byte aligned, for whoever runs; it keeps nothing
   // between runs. Different users of one pool share it.
   [[nodiscard]] std::span<std::byte> scratch(std::size_t worker) const noexcept {
-    return {scratch_[worker].get(), scratch_bytes_};
+    return {reinterpret_cast<std::byte*>(scratch_[worker].get()), scratch_bytes_};
   }
 
  private:
@@ -71,15 +71,15 @@ class ThreadPool {
     std::size_t number = 0;
     pthread_t thread{};
   };
-  struct FreeAligned {
-    void operator()(std::byte* memory) const noexcept;
+  struct alignas(64) Line {
+    std::byte bytes[64];  // NOLINT(modernize-avoid-c-arrays): left as it comes
   };
 
   static void* thread_main(void* worker) noexcept;
   void work(std::size_t worker) noexcept;
 
   std::vector<std::unique_ptr<Worker>> workers_;
-  std::vector<std::unique_ptr<std::byte, FreeAligned>> scratch_;
+  std::vector<std::unique_ptr<Line[]>> scratch_;  // NOLINT(modernize-avoid-c-arrays)
   std::size_t scratch_bytes_ = 0;
 
   // The job. These three are written before unclaimed_ is released and read only by a thread that

@@ -4,7 +4,6 @@
 #include <xmmintrin.h>
 
 #include <algorithm>
-#include <bit>
 #include <chrono>
 
 #include "base/checked.h"

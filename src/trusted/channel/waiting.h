@@ -34,7 +34,7 @@ void wait_until(const SharedView& view, std::size_t head, std::size_t sleeps,
       return;
     }
     if (spent < kSpin) {
-      for (int i = 0; i < 64; ++i) outside::pause_cpu();
+      for (int i = 0; i < 64; ++i) __builtin_ia32_pause();
       if (attempt()) return;
       continue;
     }

@@ -198,8 +198,6 @@ class Verdict {
  public:
   // add takes one layer's difference and its `bad` flag (of batched forms: of every image).
   void add(const Residues& difference, std::uint32_t bad) noexcept;
-  // merge joins verdicts of parts of one inference.
-  void merge(const Verdict& other) noexcept;
   // checks is how many differences went in: compare it with the number of remote layers before
   // trusting the answer, so that a check that was never made cannot pass.
   [[nodiscard]] std::uint64_t checks() const noexcept { return checks_; }

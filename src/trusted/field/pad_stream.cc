@@ -7,28 +7,24 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/archive.h"
 #include "base/assert.h"
-#include "base/bytes.h"
 #include "field/random.h"
 
 namespace slalom::field {
 
 std::vector<std::byte> address_bytes(const Address& address) {
-  base::ByteWriter out;
-  out.write(static_cast<std::uint8_t>(address.mode));
-  out.put(address.model);
-  out.write(address.epoch);
-  out.write(address.inference);
-  out.write(address.index);
+  base::ArchiveWriter out;
+  out(address.mode, address.model, address.epoch, address.inference, address.index);
   return out.release();
 }
 
 void derive_key(std::string_view label, const StreamKey& epoch_key, const Address& address,
                 StreamKey& out) noexcept {
-  base::ByteWriter info;
+  base::ArchiveWriter info;
   info.put(std::as_bytes(std::span(label)));
   info.put(address_bytes(address));
-  info.write(std::uint8_t{1});  // the number of the only block of output
+  info(std::uint8_t{1});  // the number of the only block of output
   unsigned length = 0;
   const auto* const done =
       HMAC(EVP_sha256(), epoch_key.data(), static_cast<int>(epoch_key.size()),

@@ -2,7 +2,6 @@
 #include "field/transpose.h"
 
 #include <algorithm>
-#include <array>
 
 #include "base/assert.h"
 #include "field/arithmetic.h"

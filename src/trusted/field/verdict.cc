@@ -9,11 +9,6 @@ void Verdict::add(const Residues& difference, std::uint32_t bad) noexcept {
   ++checks_;
 }
 
-void Verdict::merge(const Verdict& other) noexcept {
-  wrong_ |= other.wrong_;
-  checks_ += other.checks_;
-}
-
 bool Verdict::take_verdict() && noexcept {
   // 1 where the word is zero, by the borrow, so that not even a flag depends on it before it
   // leaves.

@@ -2,7 +2,6 @@
 #include "linear/tiled_engine.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <utility>
 

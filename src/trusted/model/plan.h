@@ -272,7 +272,4 @@ inline constexpr std::uint32_t kPlanVersion = 1;
 // the padding code, which is one of them), saturated at INT64_MAX.
 [[nodiscard]] std::vector<std::int64_t> sum_bound(const Linear& linear);
 
-// smallest_field is the field that sum_bound allows, or nothing.
-[[nodiscard]] std::optional<field::Field> smallest_field(const Linear& linear);
-
 }  // namespace slalom::model

@@ -53,13 +53,4 @@ std::vector<std::int64_t> sum_bound(const Linear& linear) {
   return out;
 }
 
-std::optional<field::Field> smallest_field(const Linear& linear) {
-  const auto bounds = sum_bound(linear);
-  const std::int64_t largest = *std::max_element(bounds.begin(), bounds.end());
-  for (const field::Field f : {field::Field::kP24, field::Field::kP31}) {
-    if (largest <= (field::modulus(f) - 1) / 2) return f;
-  }
-  return std::nullopt;
-}
-
 }  // namespace slalom::model

@@ -69,8 +69,7 @@ Digest sha256(std::span<const std::byte> bytes) {
 
 std::vector<std::byte> encode_plan(const Plan& plan) {
   base::ArchiveWriter writer;
-  writer.put(std::as_bytes(std::span(kMagic)));
-  writer(kPlanVersion, plan);
+  writer(kMagic, kPlanVersion, plan);
   writer.put(sha256(writer.bytes()));
   return writer.release();
 }

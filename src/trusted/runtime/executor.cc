@@ -28,18 +28,10 @@ Status check_options(const Options& o) {
   return {};
 }
 
-Status check_placement(const model::Plan& plan, const Placement& placement) {
-  if (placement.remote.size() != plan.nodes.size()) {
-    return wrong("a placement must say something of every node");
-  }
-  for (std::size_t n = 0; n < plan.nodes.size(); ++n) {
-    if (!placement.remote[n]) continue;
-    const auto* linear = std::get_if<model::Linear>(&plan.nodes[n].op);
-    if (linear == nullptr || !linear->field) {
-      return wrong("a placement gives a device a node that is no layer with a field");
-    }
-  }
-  return {};
+// Only a linear layer whose sums fit a field can be checked.
+bool can_leave(const model::Node& node) {
+  const auto* linear = std::get_if<model::Linear>(&node.op);
+  return linear != nullptr && linear->field.has_value();
 }
 
 Operators make_operators(const model::Plan& plan, const base::CpuFeatures& cpu) {
@@ -76,12 +68,21 @@ std::size_t port_bytes(const model::Plan& plan, const Placement& placement,
   return program.slot_bytes * options.in_flight;
 }
 
+Status check_placement(const model::Plan& plan, const Placement& placement) {
+  if (placement.remote.size() != plan.nodes.size()) {
+    return wrong("a placement must say something of every node");
+  }
+  for (std::size_t n = 0; n < plan.nodes.size(); ++n) {
+    if (placement.remote[n] && !can_leave(plan.nodes[n])) {
+      return wrong("a placement gives a device a node that is no layer with a field");
+    }
+  }
+  return {};
+}
+
 Placement default_placement(const model::Plan& plan) {
   Placement placement;
-  for (const model::Node& node : plan.nodes) {
-    const auto* linear = std::get_if<model::Linear>(&node.op);
-    placement.remote.push_back(linear != nullptr && linear->field.has_value());
-  }
+  for (const model::Node& node : plan.nodes) placement.remote.push_back(can_leave(node));
   return placement;
 }
 

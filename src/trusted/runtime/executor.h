@@ -98,6 +98,10 @@ class Executor {
 [[nodiscard]] std::size_t port_bytes(const model::Plan& plan, const Placement& placement,
                                      const Options& options);
 
+// check_placement says whether a placement fits the plan: kInvalidArgument if it has not one choice
+// for each node, or sends out a node that must stay.
+[[nodiscard]] Status check_placement(const model::Plan& plan, const Placement& placement);
+
 // default_placement sends every Linear that has a field to the device.
 [[nodiscard]] Placement default_placement(const model::Plan& plan);
 

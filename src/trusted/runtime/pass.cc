@@ -5,7 +5,6 @@
 #include <array>
 #include <atomic>
 #include <chrono>
-#include <optional>
 #include <vector>
 
 #include "base/arena.h"

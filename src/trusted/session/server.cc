@@ -3,8 +3,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <memory>
-#include <string>
 #include <thread>
 #include <utility>
 #include <vector>

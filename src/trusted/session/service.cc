@@ -14,32 +14,14 @@ constexpr Error kWrongState{Errc::kInvalidArgument, "the request does not fit th
 constexpr Error kNoPads{Errc::kInvalidArgument, "the configuration uses no pads"};
 
 runtime::Options to_options(const Configure& c, const base::CpuFeatures& cpu) {
-  const std::uint32_t threads =
-      c.threads != 0 ? c.threads : std::max(1U, outside::process_state().processors);
   return {.integrity = c.integrity,
           .privacy = c.privacy,
           .soundness_bits = c.soundness_bits,
-          .threads = threads,
+          .threads = c.threads != 0 ? c.threads : std::max(1U, outside::process_state().processors),
           .micro_batch = c.micro_batch,
           .in_flight = c.in_flight,
           .timeout = std::chrono::milliseconds(c.timeout_ms),
           .cpu = cpu};
-}
-
-Result<runtime::Placement> to_placement(const model::Plan& plan,
-                                        const std::vector<std::uint8_t>& remote) {
-  if (remote.size() != plan.nodes.size()) {
-    return Error{Errc::kInvalidArgument, "the placement does not fit the plan"};
-  }
-  runtime::Placement placement;
-  for (std::size_t i = 0; i < remote.size(); ++i) {
-    const auto* linear = std::get_if<model::Linear>(&plan.nodes[i].op);
-    if (remote[i] != 0 && (linear == nullptr || !linear->field)) {
-      return Error{Errc::kInvalidArgument, "the placement sends out a node that must stay inside"};
-    }
-    placement.remote.push_back(remote[i] != 0);
-  }
-  return placement;
 }
 
 }  // namespace
@@ -77,18 +59,18 @@ Status Service::configure(const Configure& request, outside::Descriptor store) {
     return Error{Errc::kInvalidArgument, "the pad store and its descriptor do not come together"};
   }
   const model::Plan& plan = loaded_->plan;
-  auto placement = request.remote.empty() ? runtime::default_placement(plan)
-                                          : to_placement(plan, request.remote);
-  if (!placement) return placement.error();
+  runtime::Placement placement{{request.remote.begin(), request.remote.end()}};
+  if (request.remote.empty()) placement = runtime::default_placement(plan);
+  SLALOM_TRY(runtime::check_placement(plan, placement));
   const runtime::Options options = to_options(request, cpu_);
   std::shared_ptr<const Vault> vault;
   if (request.privacy == model::Privacy::kPads) {
-    auto made = make_vault(request, options, *placement, std::move(store));
+    auto made = make_vault(request, options, placement, std::move(store));
     if (!made) return made.error();
     vault = std::move(*made);
   }
   options_ = options;
-  placement_ = std::move(*placement);
+  placement_ = std::move(placement);
   {
     const std::lock_guard shown(shown_);
     vault_ = std::move(vault);

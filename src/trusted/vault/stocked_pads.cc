@@ -6,9 +6,9 @@
 #include <utility>
 #include <variant>
 
+#include "base/archive.h"
 #include "base/arena.h"
 #include "base/assert.h"
-#include "base/bytes.h"
 #include "base/checked.h"
 #include "vault/sealer.h"
 
@@ -27,13 +27,8 @@ constexpr Error kUsed{Errc::kInternal, "a pad was asked for under a number that 
 
 std::vector<std::byte> header(const Epoch& epoch, const model::Digest& digest,
                               std::uint64_t image_bytes) {
-  base::ByteWriter out;
-  out.put(std::as_bytes(std::span(kMagic)));
-  out.write(kStoreVersion);
-  out.write(std::uint32_t{0});
-  out.write(epoch.id);
-  out.put(digest);
-  out.write(image_bytes);
+  base::ArchiveWriter out;
+  out(kMagic, kStoreVersion, std::uint32_t{0}, epoch.id, digest, image_bytes);
   return out.release();
 }
 

@@ -17,14 +17,12 @@ constexpr Error kGone{Errc::kUnavailable, "the pad store cannot be read"};
 
 // Without memory the descriptor is -1, and reserve and write say that there is no room.
 std::unique_ptr<FileStore> FileStore::in_memory() {
-  return std::make_unique<FileStore>(memfd_create("slalom-pads", MFD_CLOEXEC));
+  return std::make_unique<FileStore>(outside::Descriptor(memfd_create("slalom-pads", MFD_CLOEXEC)));
 }
-
-FileStore::~FileStore() { close(fd_); }
 
 Status FileStore::write(std::uint64_t offset, std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
-    const ssize_t n = pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    const ssize_t n = pwrite(file_.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0 || static_cast<std::size_t>(n) > bytes.size()) return kNoRoom;
     offset += static_cast<std::uint64_t>(n);
@@ -35,7 +33,7 @@ Status FileStore::write(std::uint64_t offset, std::span<const std::byte> bytes) 
 
 Status FileStore::read(std::uint64_t offset, std::span<std::byte> out) {
   while (!out.empty()) {
-    const ssize_t n = pread(fd_, out.data(), out.size(), static_cast<off_t>(offset));
+    const ssize_t n = pread(file_.get(), out.data(), out.size(), static_cast<off_t>(offset));
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0 || static_cast<std::size_t>(n) > out.size()) return kGone;
     offset += static_cast<std::uint64_t>(n);
@@ -45,18 +43,21 @@ Status FileStore::read(std::uint64_t offset, std::span<std::byte> out) {
 }
 
 Status FileStore::reserve(std::uint64_t bytes) {
-  const int error = posix_fallocate(fd_, 0, static_cast<off_t>(bytes));
+  const int error = posix_fallocate(file_.get(), 0, static_cast<off_t>(bytes));
   return error == 0 ? Status{} : kNoRoom;
 }
 
 Status FileStore::clear() {
-  return ftruncate(fd_, 0) == 0 ? Status{}
-                                : Error{Errc::kUnavailable, "the pad store cannot be emptied"};
+  return ftruncate(file_.get(), 0) == 0
+             ? Status{}
+             : Error{Errc::kUnavailable, "the pad store cannot be emptied"};
 }
 
 std::uint64_t FileStore::size() {
   struct stat info {};
-  return fstat(fd_, &info) == 0 && info.st_size > 0 ? static_cast<std::uint64_t>(info.st_size) : 0;
+  return fstat(file_.get(), &info) == 0 && info.st_size > 0
+             ? static_cast<std::uint64_t>(info.st_size)
+             : 0;
 }
 
 }  // namespace slalom::vault

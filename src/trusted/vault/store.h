@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 
+#include "outside.h"
 #include "slalom/result.h"
 
 namespace slalom::vault {
@@ -29,12 +30,9 @@ class BlobStore {
 // FileStore keeps blobs in a regular file that the host opened; it owns the descriptor.
 class FileStore final : public BlobStore {
  public:
-  explicit FileStore(int fd) noexcept : fd_(fd) {}
+  explicit FileStore(outside::Descriptor file) noexcept : file_(std::move(file)) {}
   // in_memory is a store of this process's own, for stock that never leaves it.
   [[nodiscard]] static std::unique_ptr<FileStore> in_memory();
-  ~FileStore() override;
-  FileStore(const FileStore&) = delete;
-  FileStore& operator=(const FileStore&) = delete;
   [[nodiscard]] Status write(std::uint64_t offset, std::span<const std::byte> bytes) override;
   [[nodiscard]] Status read(std::uint64_t offset, std::span<std::byte> out) override;
   [[nodiscard]] Status reserve(std::uint64_t bytes) override;
@@ -42,7 +40,7 @@ class FileStore final : public BlobStore {
   [[nodiscard]] std::uint64_t size() override;
 
  private:
-  int fd_;
+  outside::Descriptor file_;
 };
 
 }  // namespace slalom::vault

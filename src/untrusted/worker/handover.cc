@@ -5,7 +5,7 @@
 #include <cstring>
 #include <utility>
 
-#include "base/bytes.h"
+#include "base/archive.h"
 #include "worker/endpoint.h"
 #include "worker/worker.h"
 
@@ -19,12 +19,8 @@ constexpr std::size_t kGreetingBytes = 8 + 4 + 4 + 4 + 32;
 }  // namespace
 
 Status send_greeting(int socket, const Greeting& greeting) {
-  base::ByteWriter out;
-  out.write(kGreetingMagic);
-  out.write(kHandoverVersion);
-  out.write(greeting.status);
-  out.write(greeting.max_batch);
-  out.put(greeting.digest);
+  base::ArchiveWriter out;
+  out(kGreetingMagic, kHandoverVersion, greeting.status, greeting.max_batch, greeting.digest);
   return outside::send(socket, out.bytes());
 }
 
@@ -46,8 +42,8 @@ Result<Greeting> receive_greeting(int socket) {
 }
 
 Status hand_over(int socket, int segment) {
-  base::ByteWriter out;
-  out.write(kSegmentMessage);
+  base::ArchiveWriter out;
+  out(kSegmentMessage);
   SLALOM_TRY(outside::send(socket, out.bytes(), segment));
   std::array<std::byte, 1> reply{};
   SLALOM_TRY(outside::receive(socket, reply, nullptr));

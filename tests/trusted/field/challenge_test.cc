@@ -403,12 +403,9 @@ TEST(VerdictTest, TrueOnlyIfEverythingWasZero) {
   }
   Verdict bad;
   bad.add(zero, 1U << 31);
+  EXPECT_FALSE(std::move(bad).take_verdict());
   Verdict good;
   good.add(zero, 0);
-  Verdict both = good;
-  both.merge(bad);
-  EXPECT_EQ(both.checks(), 2U);
-  EXPECT_FALSE(std::move(both).take_verdict());
   EXPECT_TRUE(std::move(good).take_verdict());
 }
 

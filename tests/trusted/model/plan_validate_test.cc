@@ -12,6 +12,7 @@ namespace slalom::model {
 namespace {
 
 using testing::PlanBuilder;
+using testing::smallest_field;
 
 Linear& first_linear(Plan& plan) { return std::get<Linear>(plan.nodes.front().op); }
 

@@ -52,7 +52,7 @@ model::Plan tiny_network() {
   options.batch = 2;
   const std::array<std::uint32_t, 2> nodes = {0, 2};
   auto pads = StockedPads::create(plan, digest, nodes, *epoch, numbers,
-                                  std::make_unique<FileStore>(store), options);
+                                  std::make_unique<FileStore>(outside::Descriptor(store)), options);
   if (!pads.ok()) _exit(4);
   const auto& kernels = field::choose_kernels(cpu);
   for (;;) {

@@ -19,7 +19,8 @@ namespace {
 
 std::unique_ptr<BlobStore> temporary_file() {
   const testing::Folder folder;  // an open file outlives its name
-  return std::make_unique<FileStore>(open(folder.file("pads").c_str(), O_RDWR | O_CREAT, 0600));
+  return std::make_unique<FileStore>(
+      outside::Descriptor(open(folder.file("pads").c_str(), O_RDWR | O_CREAT, 0600)));
 }
 
 class Store : public ::testing::TestWithParam<bool> {
