@@ -25,17 +25,40 @@ struct Job {
   std::span<std::byte> output;
 };
 
-// Device computes linear layers, exactly, and nothing else. A new kind of device needs these two
-// calls. Thread safety: one call at a time.
+// Device computes linear layers, exactly, and nothing else. A new kind of device needs load and run
+// only. Thread safety: one call at a time.
 class Device {
  public:
   virtual ~Device() = default;
+
+  // How many inputs a device keeps for requests of kind kRetained, at least.
+  static constexpr std::size_t kRetainedInputs = 16;
 
   // load prepares every Linear of the plan that has a field. max_batch bounds Job::batch.
   [[nodiscard]] virtual Status load(std::shared_ptr<const model::Plan> plan,
                                     std::size_t max_batch) = 0;
   // run computes one layer: packed words of job.field, image after image, channels last.
   [[nodiscard]] virtual Status run(const Job& job) = 0;
+
+  // A device that can work on several jobs at once has a larger depth and these calls of its own.
+  // start begins a job and may return before it is done; its slots stay as they are until then.
+  // finish waits for the oldest job that was started and gives its outcome; ready says that finish
+  // would not wait. At most depth() jobs are started and not finished.
+  [[nodiscard]] virtual std::size_t depth() const { return 1; }
+  [[nodiscard]] virtual Status start(const Job& job) {
+    outcome_ = run(job);
+    return {};
+  }
+  [[nodiscard]] virtual bool ready() { return true; }
+  [[nodiscard]] virtual Status finish() { return outcome_; }
+
+  // attach says that slots will lie in this memory, for devices that want to prepare it; detach is
+  // called before it goes.
+  virtual void attach(std::span<std::byte> /*memory*/) {}
+  virtual void detach(std::span<std::byte> /*memory*/) {}
+
+ private:
+  Status outcome_;
 };
 
 }  // namespace slalom::device

@@ -37,6 +37,9 @@ class ShmEndpoint {
   // answer announces an answer. REQUIRES: the oldest request without one.
   void answer(const channel::Answer& answer) noexcept;
 
+  // memory is the whole mapped segment.
+  [[nodiscard]] std::span<std::byte> memory() const noexcept { return memory_.bytes(); }
+
   // view is the whole segment's header and rings: for test doubles that break the rules.
   [[nodiscard]] const channel::SharedView& view() const noexcept { return view_; }
   [[nodiscard]] std::uint32_t capacity() const noexcept { return capacity_; }

@@ -76,7 +76,9 @@ void serve_host(int socket, device::Device& device) {
     if (!acknowledge(socket, endpoint.ok()).ok()) return;
     if (!endpoint.ok()) continue;
     // A protocol error of the trusted side ends this segment, not the worker.
+    device.attach(endpoint->memory());
     static_cast<void>(serve(*endpoint, device, [socket] { return outside::readable(socket); }));
+    device.detach(endpoint->memory());
   }
 }
 

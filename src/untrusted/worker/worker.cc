@@ -2,6 +2,7 @@
 #include "worker/worker.h"
 
 #include <chrono>
+#include <deque>
 
 namespace slalom::worker {
 
@@ -20,23 +21,80 @@ std::optional<device::Job> job_of(const ShmEndpoint& endpoint,
                      .output = *output};
 }
 
-Status serve(ShmEndpoint& endpoint, device::Device& device, const std::function<bool()>& stop) {
+namespace {
+
+constexpr std::chrono::nanoseconds kIdle = std::chrono::milliseconds(20);
+constexpr std::chrono::nanoseconds kBusy{0};
+
+// Served is the requests that were begun and not answered, oldest first.
+class Served {
+ public:
+  Served(ShmEndpoint& endpoint, device::Device& device) : endpoint_(endpoint), device_(device) {}
+  // The segment's memory goes after this: nothing may be left that writes to it.
+  ~Served() {
+    for (const Begun& begun : begun_) {
+      if (begun.started) static_cast<void>(device_.finish());
+    }
+  }
+  Served(const Served&) = delete;
+  Served& operator=(const Served&) = delete;
+
+  [[nodiscard]] bool empty() const { return begun_.empty(); }
+  [[nodiscard]] bool full() const { return begun_.size() == device_.depth(); }
+  // ready says that the oldest can be answered without waiting.
+  [[nodiscard]] bool ready() const {
+    return !begun_.empty() && (!begun_.front().started || device_.ready());
+  }
+
+  void start(const channel::Request& request) {
+    Begun begun{.request = request, .at = Clock::now()};
+    const auto job = job_of(endpoint_, request);
+    begun.started = job && device_.start(*job).ok();
+    begun_.push_back(begun);
+  }
+
+  void answer_oldest() {
+    const Begun begun = begun_.front();
+    begun_.pop_front();
+    const bool done = begun.started && device_.finish().ok();
+    const auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - begun.at);
+    endpoint_.answer(
+        {.sequence = begun.request.sequence,
+         .status = done ? channel::AnswerStatus::kDone : channel::AnswerStatus::kFailed,
+         .output_bytes = done ? begun.request.output_bytes : 0,
+         .device_ns = static_cast<std::uint64_t>(ns.count())});
+  }
+
+ private:
   using Clock = std::chrono::steady_clock;
-  while (!stop()) {
-    const auto request = endpoint.next(std::chrono::milliseconds(20));
+  struct Begun {
+    channel::Request request;
+    Clock::time_point at;
+    bool started = false;
+  };
+  ShmEndpoint& endpoint_;
+  device::Device& device_;
+  std::deque<Begun> begun_;
+};
+
+}  // namespace
+
+Status serve(ShmEndpoint& endpoint, device::Device& device, const std::function<bool()>& stop) {
+  Served served(endpoint, device);
+  for (bool ask = true; !ask || !stop();) {
+    // An idle worker sleeps; one with work on the device looks for more while it waits.
+    const auto request = served.full() ? Result<std::optional<channel::Request>>(std::nullopt)
+                                       : endpoint.next(served.empty() ? kIdle : kBusy);
     if (!request) {
       if (request.error().code == Errc::kUnavailable) return {};
       return request.error();
     }
-    if (!request->has_value()) continue;
-    const auto start = Clock::now();
-    const auto job = job_of(endpoint, **request);
-    const bool done = job && device.run(*job).ok();
-    const auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start);
-    endpoint.answer({.sequence = (*request)->sequence,
-                     .status = done ? channel::AnswerStatus::kDone : channel::AnswerStatus::kFailed,
-                     .output_bytes = done ? (*request)->output_bytes : 0,
-                     .device_ns = static_cast<std::uint64_t>(ns.count())});
+    if (request->has_value()) served.start(**request);
+    ask = served.empty();
+    while (served.full() || served.ready()) {
+      served.answer_oldest();
+      ask = true;
+    }
   }
   return {};
 }

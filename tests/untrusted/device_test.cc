@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "device/cpu/cpu_device.h"
-
+// What every kind of device must do. The same tests run for each of them: devices_cpu.cc and
+// devices_cuda.cc say which.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -9,6 +9,7 @@
 #include <random>
 #include <vector>
 
+#include "support/devices.h"
 #include "support/plans.h"
 #include "trusted/linear/layers.h"
 
@@ -35,13 +36,19 @@ struct Call {
   }
 };
 
-class CpuDeviceTest : public ::testing::Test {
+class DeviceTest : public ::testing::TestWithParam<std::string> {
  protected:
-  CpuDeviceTest()
-      : plan_(std::make_shared<const model::Plan>(testing::small_network())),
-        device_({.cpu = base::detect_cpu(), .threads = 2}) {
-    const Status loaded = device_.load(plan_, kMaxBatch);
-    EXPECT_TRUE(loaded.ok());
+  void SetUp() override { load(testing::small_network()); }
+
+  // load makes a device that has loaded the plan, or skips the test.
+  void load(model::Plan plan) {
+    auto made = testing::make_device(GetParam());
+    if (!made.ok()) GTEST_SKIP() << made.error().message;
+    device_ = std::move(*made);
+    plan_ = std::make_shared<const model::Plan>(std::move(plan));
+    const Status loaded = device_->load(plan_, kMaxBatch);
+    ASSERT_TRUE(loaded.ok()) << loaded.error().message;
+    layers_.clear();
     for (std::uint32_t i = 0; i < plan_->nodes.size(); ++i) {
       const auto* linear = std::get_if<model::Linear>(&plan_->nodes[i].op);
       if (linear != nullptr && linear->field) layers_[i] = linear;
@@ -83,24 +90,24 @@ class CpuDeviceTest : public ::testing::Test {
     for (std::size_t b = 0; b < step; ++b) bytes.push_back(static_cast<std::byte>(v >> (8 * b)));
   }
   void expect_refused(Call& call, Errc code) {
-    const Status status = device_.run(call.job);
+    const Status status = device_->run(call.job);
     ASSERT_FALSE(status.ok());
     EXPECT_EQ(status.error().code, code);
   }
 
   std::mt19937_64 random_{7};
   std::shared_ptr<const model::Plan> plan_;
-  CpuDevice device_;
+  std::unique_ptr<Device> device_;
   std::map<std::uint32_t, const model::Linear*> layers_;
 };
 
-TEST_F(CpuDeviceTest, ComputesEveryLayerExactly) {
+TEST_P(DeviceTest, ComputesEveryLayerExactly) {
   ASSERT_GE(layers_.size(), 7U);
   for (const auto& [layer, linear] : layers_) {
     for (const InputKind kind : {InputKind::kCodes, InputKind::kWords}) {
       for (std::uint32_t batch = 1; batch <= kMaxBatch; ++batch) {
         Call call = make_call(layer, kind, batch);
-        const Status status = device_.run(call.resolve());
+        const Status status = device_->run(call.resolve());
         ASSERT_TRUE(status.ok()) << status.error().message;
         ASSERT_EQ(call.output, call.expected)
             << "layer " << layer << " kind " << static_cast<int>(kind) << " batch " << batch;
@@ -109,7 +116,7 @@ TEST_F(CpuDeviceTest, ComputesEveryLayerExactly) {
   }
 }
 
-TEST_F(CpuDeviceTest, RefusesWhatThePlanDoesNotAllow) {
+TEST_P(DeviceTest, RefusesWhatThePlanDoesNotAllow) {
   const std::uint32_t layer = layers_.begin()->first;
   const auto changed = [&](auto change, Errc code) {
     Call call = make_call(layer, InputKind::kWords, 2);
@@ -133,7 +140,7 @@ TEST_F(CpuDeviceTest, RefusesWhatThePlanDoesNotAllow) {
 }
 
 // A request may name the other field; the answer is then reduced by that one.
-TEST_F(CpuDeviceTest, AnswersInTheFieldOfTheRequest) {
+TEST_P(DeviceTest, AnswersInTheFieldOfTheRequest) {
   for (const auto& [layer, linear] : layers_) {
     for (const Field f : {Field::kP24, Field::kP31}) {
       const std::vector<std::uint8_t> codes =
@@ -152,30 +159,68 @@ TEST_F(CpuDeviceTest, AnswersInTheFieldOfTheRequest) {
                field::word_bytes(f));
       }
       call.output.assign(call.expected.size(), {});
-      ASSERT_TRUE(device_.run(call.resolve()).ok());
+      ASSERT_TRUE(device_->run(call.resolve()).ok());
       ASSERT_EQ(call.output, call.expected);
     }
   }
 }
 
-TEST_F(CpuDeviceTest, TakesWordsThatAreNotBelowTheModulus) {
+TEST_P(DeviceTest, TakesWordsThatAreNotBelowTheModulus) {
   for (const auto& [layer, linear] : layers_) {
     Call call = make_call(layer, InputKind::kWords, 1);
     std::fill(call.input.begin(), call.input.end(), std::byte{0xff});
-    EXPECT_TRUE(device_.run(call.resolve()).ok());
+    EXPECT_TRUE(device_->run(call.resolve()).ok());
   }
 }
 
-TEST(CpuDevice, RefusesToRunBeforeItIsLoaded) {
-  CpuDevice device({.cpu = base::detect_cpu()});
-  EXPECT_FALSE(device.run({}).ok());
-  EXPECT_FALSE(device.load(nullptr, 1).ok());
+TEST_P(DeviceTest, RefusesToRunBeforeItIsLoaded) {
+  const auto device = testing::make_device(GetParam());
+  ASSERT_TRUE(device.ok());
+  EXPECT_FALSE((*device)->run({}).ok());
+  EXPECT_FALSE((*device)->load(nullptr, 1).ok());
+}
+
+// As many jobs as the device takes, of all layers and kinds mixed; each slot is the test's own, and
+// answers come in the order of the jobs.
+TEST_P(DeviceTest, ComputesSeveralJobsAtOnce) {
+  std::vector<Call> calls;
+  for (int round = 0; round < 3; ++round) {
+    for (const auto& [layer, linear] : layers_) {
+      const InputKind kind = random_() % 2 == 0 ? InputKind::kCodes : InputKind::kWords;
+      calls.push_back(
+          make_call(layer, kind, 1 + static_cast<std::uint32_t>(random_() % kMaxBatch)));
+    }
+  }
+  std::size_t begun = 0;
+  for (std::size_t done = 0; done < calls.size(); ++done) {
+    while (begun < calls.size() && begun - done < device_->depth()) {
+      ASSERT_TRUE(device_->start(calls[begun++].resolve()).ok());
+    }
+    const Status status = device_->finish();
+    ASSERT_TRUE(status.ok()) << status.error().message;
+    ASSERT_EQ(calls[done].output, calls[done].expected) << "job " << done;
+  }
+}
+
+// A job that cannot be begun fails alone, in its turn.
+TEST_P(DeviceTest, ARefusedJobFailsInItsTurn) {
+  const std::uint32_t layer = layers_.begin()->first;
+  Call good = make_call(layer, InputKind::kCodes, 1);
+  Call bad = make_call(layer, InputKind::kCodes, 1);
+  bad.input.pop_back();
+  for (int round = 0; round < 5; ++round) {
+    ASSERT_TRUE(device_->start(bad.resolve()).ok());
+    EXPECT_FALSE(device_->finish().ok());
+    ASSERT_TRUE(device_->start(good.resolve()).ok());
+    EXPECT_TRUE(device_->finish().ok());
+    EXPECT_EQ(good.output, good.expected);
+  }
 }
 
 // Two layers that read one tensor: the second may refer to the first one's input.
-class RetainedTest : public CpuDeviceTest {
+class RetainedTest : public DeviceTest {
  protected:
-  RetainedTest() {
+  void SetUp() override {
     testing::PlanBuilder b;
     const auto x = b.input({6, 5, 7}, 9);
     const model::Window same3{
@@ -183,10 +228,7 @@ class RetainedTest : public CpuDeviceTest {
     const auto a = b.conv(x, {.out_c = 5, .window = same3});
     const auto c = b.conv(x, {.out_c = 9});
     const auto d = b.conv(x, {.out_c = 3});
-    plan_ = std::make_shared<const model::Plan>(b.finish({a, c, d}));
-    layers_.clear();
-    for (std::uint32_t i = 0; i < 3; ++i) layers_[i] = &std::get<model::Linear>(plan_->nodes[i].op);
-    EXPECT_TRUE(device_.load(plan_, kMaxBatch).ok());
+    load(b.finish({a, c, d}));
   }
 
   // again makes the call that computes `layer` from the input of an earlier call.
@@ -201,52 +243,57 @@ class RetainedTest : public CpuDeviceTest {
   }
 };
 
-TEST_F(RetainedTest, ComputesFromTheInputOfTheSameAttempt) {
+TEST_P(RetainedTest, ComputesFromTheInputOfTheSameAttempt) {
   for (const InputKind kind : {InputKind::kCodes, InputKind::kWords}) {
     Call first = make_call(0, kind, 2);
     Call other = make_call(0, kind, 2);
-    ASSERT_TRUE(device_.run(first.resolve()).ok());
-    ASSERT_TRUE(device_.run(other.resolve()).ok());
+    ASSERT_TRUE(device_->run(first.resolve()).ok());
+    ASSERT_TRUE(device_->run(other.resolve()).ok());
     for (const std::uint32_t layer : {1U, 2U}) {
       Call fresh = make_call(layer, kind, 2);
       fresh.job = first.job;
       fresh.job.layer = layer;
       fresh.input = first.input;
-      ASSERT_TRUE(CpuDeviceTest::device_.run(fresh.resolve()).ok());
+      ASSERT_TRUE(device_->run(fresh.resolve()).ok());
       Call retained = again(first, layer);
-      ASSERT_TRUE(device_.run(retained.resolve()).ok());
+      ASSERT_TRUE(device_->run(retained.resolve()).ok());
       EXPECT_EQ(retained.output, fresh.output);
     }
   }
 }
 
-TEST_F(RetainedTest, ForgetsAfterTheLastReaderAndWhenThereAreTooMany) {
+TEST_P(RetainedTest, ForgetsAfterTheLastReaderAndWhenThereAreTooMany) {
   Call first = make_call(0, InputKind::kCodes, 1);
-  ASSERT_TRUE(device_.run(first.resolve()).ok());
+  ASSERT_TRUE(device_->run(first.resolve()).ok());
   for (const std::uint32_t layer : {1U, 2U}) {
     Call call = again(first, layer);
-    ASSERT_TRUE(device_.run(call.resolve()).ok());
+    ASSERT_TRUE(device_->run(call.resolve()).ok());
   }
   Call late = again(first, 1);
   late.resolve();
   expect_refused(late, Errc::kUnavailable);
 
   std::vector<Call> many;
-  for (std::size_t i = 0; i <= CpuDevice::kRetainedInputs; ++i) {
+  for (std::size_t i = 0; i <= Device::kRetainedInputs; ++i) {
     many.push_back(make_call(0, InputKind::kCodes, 1));
-    ASSERT_TRUE(device_.run(many.back().resolve()).ok());
+    ASSERT_TRUE(device_->run(many.back().resolve()).ok());
   }
   Call oldest = again(many[0], 1);
   oldest.resolve();
   expect_refused(oldest, Errc::kUnavailable);
   Call second = again(many[1], 1);
-  EXPECT_TRUE(device_.run(second.resolve()).ok());
+  EXPECT_TRUE(device_->run(second.resolve()).ok());
   Call wrong_batch = again(many[2], 1);
   wrong_batch.job.batch = 2;
   wrong_batch.output.resize(2 * wrong_batch.output.size());
   wrong_batch.resolve();
   expect_refused(wrong_batch, Errc::kUnavailable);
 }
+
+INSTANTIATE_TEST_SUITE_P(All, DeviceTest, ::testing::ValuesIn(testing::device_kinds()),
+                         [](const auto& test) { return test.param; });
+INSTANTIATE_TEST_SUITE_P(All, RetainedTest, ::testing::ValuesIn(testing::device_kinds()),
+                         [](const auto& test) { return test.param; });
 
 }  // namespace
 }  // namespace slalom::device

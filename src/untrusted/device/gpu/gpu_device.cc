@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "device/gpu/gpu_device.h"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <utility>
+#include <variant>
+
+#include "base/checked.h"
+
+namespace slalom::device {
+namespace {
+
+using base::round_up;
+using channel::InputKind;
+using field::Field;
+using gpu::Lane;
+
+gpu::Geometry geometry_of(const model::Conv& conv) {
+  const model::Window& w = conv.window;
+  return {.in_h = conv.in.h,
+          .in_w = conv.in.w,
+          .in_c = conv.in.c,
+          .out_h = conv.out.h,
+          .out_w = conv.out.w,
+          .out_c = conv.out.c,
+          .kernel_h = w.kernel_h,
+          .kernel_w = w.kernel_w,
+          .stride_h = w.stride_h,
+          .stride_w = w.stride_w,
+          .dilation_h = w.dilation_h,
+          .dilation_w = w.dilation_w,
+          .pad_top = w.pad_top,
+          .pad_left = w.pad_left,
+          .groups = conv.groups};
+}
+
+// weight_matrix pads the weights [out.c][terms] to [columns][depth] with zeros.
+std::vector<std::int8_t> weight_matrix(const model::ConvStage& stage, std::size_t columns,
+                                       std::size_t depth) {
+  const std::size_t terms = stage.conv.terms();
+  std::vector<std::int8_t> out(columns * depth);
+  for (std::size_t o = 0; o < stage.conv.out.c; ++o) {
+    std::memcpy(out.data() + o * depth, stage.weights.data() + o * terms, terms);
+  }
+  return out;
+}
+
+bool known(Field f) { return f == Field::kP24 || f == Field::kP31; }
+
+gpu::Numbers numbers_of(Field f) { return gpu::numbers_of(f == Field::kP24); }
+
+}  // namespace
+
+GpuDevice::GpuDevice(std::unique_ptr<gpu::Accelerator> accelerator, const GpuDeviceOptions& options)
+    : accelerator_(std::move(accelerator)), options_(options) {}
+
+GpuDevice::~GpuDevice() {
+  while (!started_.empty()) static_cast<void>(finish());
+}
+
+Status GpuDevice::make_layer(const model::Linear& linear, Layer& layer) {
+  layer.field = *linear.field;
+  layer.in_elements = linear.in().elements();
+  layer.out_elements = linear.out().elements();
+  for (const model::ConvStage& stage : linear.stages) {
+    Stage made{.shape = geometry_of(stage.conv), .terms = stage.conv.terms()};
+    std::vector<std::int8_t> weights = stage.weights;
+    if (stage.conv.groups == 1 && made.terms <= gpu::kMaxDepth) {
+      made.depth = round_up(made.terms, gpu::kGroup);
+      made.columns = round_up(stage.conv.out.c, gpu::kGroup);
+      weights = weight_matrix(stage, made.columns, made.depth);
+    }
+    const auto memory = accelerator_->allocate(weights.size());
+    if (!memory) return memory.error();
+    accelerator_->upload(*memory, std::as_bytes(std::span(weights)));
+    const auto done = accelerator_->make_mark();
+    if (!done) return done.error();
+    accelerator_->set(Lane::kUpload, *done);
+    accelerator_->synchronize(*done);  // the weights above are freed now
+    made.weights = reinterpret_cast<const std::int8_t*>(*memory);
+    layer.stages.push_back(made);
+  }
+  return accelerator_->error();
+}
+
+Result<GpuDevice::Buffer> GpuDevice::make_buffer(std::size_t bytes) {
+  const auto memory = accelerator_->allocate(bytes);
+  if (!memory) return memory.error();
+  const auto filled = accelerator_->make_mark();
+  if (!filled) return filled.error();
+  const auto read = accelerator_->make_mark();
+  if (!read) return read.error();
+  return Buffer{*memory, *filled, *read};
+}
+
+// More input buffers are made when a network turns out to need them.
+Status GpuDevice::add_input_buffer() {
+  const auto made = make_buffer(input_bytes_);
+  if (!made) return made.error();
+  buffers_.push_back(std::make_unique<Buffer>(*made));
+  free_inputs_.push_back(buffers_.back().get());
+  return {};
+}
+
+Status GpuDevice::load(std::shared_ptr<const model::Plan> plan, std::size_t max_batch) {
+  if (plan == nullptr || max_batch == 0 || plan_ != nullptr) {
+    return Error{Errc::kInvalidArgument, "a GPU worker loads one plan, for one image or more"};
+  }
+  layers_.resize(plan->nodes.size());
+  readers_.resize(plan->tensors.size());
+  std::size_t input = 0;
+  std::size_t output = 0;
+  std::size_t between = 0;
+  std::size_t matrix = options_.piece_bytes;
+  for (std::size_t i = 0; i < plan->nodes.size(); ++i) {
+    const auto* linear = std::get_if<model::Linear>(&plan->nodes[i].op);
+    if (linear == nullptr || !linear->field) continue;
+    Layer& layer = layers_[i].emplace();
+    layer.tensor = plan->nodes[i].inputs[0];
+    SLALOM_TRY(make_layer(*linear, layer));
+    ++readers_[layer.tensor];
+    input = std::max(input, layer.in_elements);
+    output = std::max(output, layer.out_elements);
+    if (layer.stages.size() > 1) between = std::max(between, linear->stages[0].conv.out.elements());
+    for (const Stage& s : layer.stages) {
+      // A piece holds kGroup rows of the widest layer at least.
+      matrix = std::max(matrix, 4 * gpu::kGroup * (s.depth + sizeof(std::int32_t) * s.columns));
+    }
+  }
+  constexpr std::size_t kWord = 4;
+  const std::size_t rows_limit = std::numeric_limits<std::uint32_t>::max();
+  if (std::max(input, output) > rows_limit / max_batch) {
+    return Error{Errc::kInvalidArgument,
+                 "a micro-batch of this size is too large for a GPU worker"};
+  }
+  input_bytes_ = input * max_batch * kWord;
+  for (std::size_t i = 0; i < options_.depth; ++i) {
+    SLALOM_TRY(add_input_buffer());
+    const auto made = make_buffer(output * max_batch * kWord);
+    if (!made) return made.error();
+    outputs_.push_back(*made);
+  }
+  options_.piece_bytes = matrix;
+  for (auto [memory, bytes] : {std::pair(&matrix_, matrix), std::pair(&sums_, matrix),
+                               std::pair(&between_, between * max_batch * kWord)}) {
+    if (bytes == 0) continue;
+    const auto made = accelerator_->allocate(bytes);
+    if (!made) return made.error();
+    *memory = *made;
+  }
+  plan_ = std::move(plan);
+  max_batch_ = max_batch;
+  return accelerator_->error();
+}
+
+void GpuDevice::attach(std::span<std::byte> memory) { accelerator_->pin(memory); }
+void GpuDevice::detach(std::span<std::byte> memory) {
+  while (!started_.empty()) static_cast<void>(finish());
+  accelerator_->unpin(memory);
+}
+
+Status GpuDevice::run(const Job& job) {
+  SLALOM_TRY(start(job));
+  return finish();
+}
+
+Status GpuDevice::start(const Job& job) {
+  if (started_.size() == options_.depth) {
+    return Error{Errc::kInternal, "a device was given more jobs than it can hold"};
+  }
+  Started started;
+  started.status = begin(job, started);
+  started_.push_back(std::move(started));
+  return {};
+}
+
+bool GpuDevice::ready() {
+  return !started_.empty() &&
+         (!started_.front().status.ok() || accelerator_->reached(started_.front().done));
+}
+
+Status GpuDevice::finish() {
+  if (started_.empty()) return Error{Errc::kInternal, "a device has no job to finish"};
+  const Started started = std::move(started_.front());
+  started_.pop_front();
+  if (!started.status.ok()) return started.status.error();
+  accelerator_->synchronize(started.done);
+  return accelerator_->error();
+}
+
+Status GpuDevice::begin(const Job& job, Started& started) {
+  if (job.layer >= layers_.size() || !layers_[job.layer]) {
+    return Error{Errc::kInvalidArgument, "this device has no such layer"};
+  }
+  const Layer& layer = *layers_[job.layer];
+  if (job.batch == 0 || job.batch > max_batch_ || !known(job.field)) {
+    return Error{Errc::kInvalidArgument, "a request's batch or field is out of range"};
+  }
+  if (job.output.size() != job.batch * layer.out_elements * field::word_bytes(job.field)) {
+    return Error{Errc::kInvalidArgument, "a request's output slot has the wrong size"};
+  }
+  auto input = inputs_.end();
+  if (job.kind == InputKind::kRetained) {
+    input = find_retained(job.attempt, layer.tensor);
+    if (input == inputs_.end() || input->batch != job.batch ||
+        (input->kind == InputKind::kWords && input->field != job.field)) {
+      return Error{Errc::kUnavailable, "the input that a request refers to is not here"};
+    }
+    --input->readers_left;
+  } else {
+    Input made;
+    SLALOM_TRY(take_input(job, layer, made));
+    input = inputs_.insert(inputs_.end(), made);
+  }
+  Buffer& out = outputs_[next_output_++ % outputs_.size()];
+  accelerator_->wait(Lane::kCompute, input->buffer->filled);
+  accelerator_->wait(Lane::kCompute, out.read);
+  compute(job, layer, *input, out.memory);
+  accelerator_->set(Lane::kCompute, input->buffer->read);
+  accelerator_->set(Lane::kCompute, out.filled);
+  accelerator_->wait(Lane::kDownload, out.filled);
+  accelerator_->download(job.output, out.memory);
+  accelerator_->set(Lane::kDownload, out.read);
+  started.done = out.read;
+  keep_or_free(input);
+  return accelerator_->error();
+}
+
+Status GpuDevice::take_input(const Job& job, const Layer& layer, Input& input) {
+  if (job.kind != InputKind::kCodes && job.kind != InputKind::kWords) {
+    return Error{Errc::kInvalidArgument, "a request's input is of an unknown kind"};
+  }
+  const std::size_t bytes = job.kind == InputKind::kCodes ? 1 : field::word_bytes(job.field);
+  if (job.input.size() != job.batch * layer.in_elements * bytes) {
+    return Error{Errc::kInvalidArgument, "a request's input slot has the wrong size"};
+  }
+  if (free_inputs_.empty()) SLALOM_TRY(add_input_buffer());
+  input = {.attempt = job.attempt,
+           .tensor = layer.tensor,
+           .kind = job.kind,
+           .field = job.field,
+           .batch = job.batch,
+           .pad_code = job.pad_code,
+           .readers_left = readers_[layer.tensor] - 1,
+           .buffer = free_inputs_.front()};
+  free_inputs_.erase(free_inputs_.begin());
+  accelerator_->wait(Lane::kUpload, input.buffer->read);
+  accelerator_->upload(input.buffer->memory, job.input);
+  accelerator_->set(Lane::kUpload, input.buffer->filled);
+  return {};
+}
+
+std::list<GpuDevice::Input>::iterator GpuDevice::find_retained(std::uint64_t attempt,
+                                                               model::TensorId tensor) {
+  // Newest first: an input sent again under the same attempt replaces the older one.
+  const auto at = std::find_if(inputs_.rbegin(), inputs_.rend(), [&](const Input& input) {
+    return input.attempt == attempt && input.tensor == tensor;
+  });
+  return at == inputs_.rend() ? inputs_.end() : std::prev(at.base());
+}
+
+// An input with readers to come stays; the oldest goes when too many stay (their readers are then
+// computed elsewhere, or will never come).
+void GpuDevice::keep_or_free(std::list<Input>::iterator input) {
+  if (input->readers_left > 0) {
+    if (inputs_.size() <= kRetainedInputs) return;
+    input = inputs_.begin();
+  }
+  free_inputs_.push_back(input->buffer);
+  inputs_.erase(input);
+}
+
+void GpuDevice::compute(const Job& job, const Layer& layer, const Input& input, std::byte* out) {
+  const bool codes = input.kind == InputKind::kCodes;
+  gpu::Tensor from{.data = reinterpret_cast<const std::uint8_t*>(input.buffer->memory),
+                   .format = codes ? gpu::Format::kCodes : gpu::Format::kPacked,
+                   .numbers = numbers_of(job.field)};
+  std::int32_t padding = codes ? static_cast<std::int32_t>(input.pad_code) - 128 : 0;
+  for (std::size_t s = 0; s < layer.stages.size(); ++s) {
+    const bool last = s + 1 == layer.stages.size();
+    const gpu::Output to{.data = reinterpret_cast<std::uint8_t*>(last ? out : between_),
+                         .format = last ? gpu::Format::kPacked : gpu::Format::kWide,
+                         .numbers = numbers_of(job.field)};
+    compute_stage(layer.stages[s], from, padding, job.batch, to);
+    from = {.data = to.data, .format = gpu::Format::kWide, .numbers = to.numbers};
+    padding = 0;
+  }
+}
+
+void GpuDevice::compute_stage(const Stage& stage, const gpu::Tensor& in, std::int32_t padding,
+                              std::size_t batch, const gpu::Output& out) {
+  const gpu::Geometry& shape = stage.shape;
+  const auto rows = static_cast<std::uint32_t>(batch * shape.out_h * shape.out_w);
+  if (stage.depth == 0) {
+    accelerator_->direct({.in = in,
+                          .shape = shape,
+                          .padding = padding,
+                          .rows = rows,
+                          .weights = stage.weights,
+                          .out = out});
+    return;
+  }
+  const std::uint32_t digits = in.format == gpu::Format::kCodes ? 1 : in.numbers.digits;
+  const std::size_t row_bytes = digits * std::max(stage.depth, 4 * stage.columns);
+  // digits * piece is a multiple of kGroup, whatever the digits.
+  const std::size_t fit = options_.piece_bytes / row_bytes / gpu::kGroup * gpu::kGroup;
+  for (std::uint32_t first = 0; first < rows;) {
+    const auto piece = static_cast<std::uint32_t>(std::min<std::size_t>(fit, rows - first));
+    auto* const matrix = reinterpret_cast<std::int8_t*>(matrix_);
+    auto* const sums = reinterpret_cast<std::int32_t*>(sums_);
+    accelerator_->gather({.in = in,
+                          .shape = shape,
+                          .padding = padding,
+                          .first_row = first,
+                          .rows = piece,
+                          .digits = digits,
+                          .terms = static_cast<std::uint32_t>(stage.terms),
+                          .depth = static_cast<std::uint32_t>(stage.depth),
+                          .out = matrix});
+    accelerator_->multiply({.a = matrix,
+                            .w = stage.weights,
+                            .c = sums,
+                            .rows = round_up(std::size_t{piece} * digits, gpu::kGroup),
+                            .columns = stage.columns,
+                            .depth = stage.depth});
+    accelerator_->recombine({.sums = sums,
+                             .digits = digits,
+                             .first_row = first,
+                             .rows = piece,
+                             .columns = shape.out_c,
+                             .stride = static_cast<std::uint32_t>(stage.columns),
+                             .out = out});
+    first += piece;
+  }
+}
+
+}  // namespace slalom::device

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "device/gpu/accelerator.h"
+
+namespace slalom::testing {
+
+// HostAccelerator runs the kernels of a GPU worker in loops on this processor, each lane's work as
+// late as the marks allow: work is queued, and done only when somebody waits for it or asks. So a
+// missing wait between lanes shows as a wrong result here, as it would (now and then) on a GPU.
+class HostAccelerator final : public device::gpu::Accelerator {
+ public:
+  using Lane = device::gpu::Lane;
+
+  Result<std::byte*> allocate(std::size_t bytes) override {
+    if (bytes > room) return Error{Errc::kUnavailable, "no memory on the accelerator"};
+    room -= bytes;
+    memory_.push_back(std::make_unique<Page[]>(bytes / sizeof(Page) + 1));
+    return reinterpret_cast<std::byte*>(memory_.back().get());
+  }
+  Result<device::gpu::Mark> make_mark() override {
+    marks_.push_back({});
+    return static_cast<device::gpu::Mark>(marks_.size() - 1);
+  }
+  void pin(std::span<std::byte> memory) override { pinned.push_back(memory.data()); }
+  void unpin(std::span<std::byte> memory) override { std::erase(pinned, memory.data()); }
+
+  void upload(std::byte* to, std::span<const std::byte> from) override {
+    queue(Lane::kUpload, [to, from] { std::memcpy(to, from.data(), from.size()); });
+  }
+  void download(std::span<std::byte> to, const std::byte* from) override {
+    queue(Lane::kDownload, [to, from] { std::memcpy(to.data(), from, to.size()); });
+  }
+  void gather(const device::gpu::Gather& kernel) override { loop(kernel); }
+  void recombine(const device::gpu::Recombine& kernel) override { loop(kernel); }
+  void direct(const device::gpu::Direct& kernel) override { loop(kernel); }
+  void multiply(const device::gpu::Product& p) override {
+    queue(Lane::kCompute, [p] {
+      for (std::size_t r = 0; r < p.rows; ++r) {
+        for (std::size_t c = 0; c < p.columns; ++c) {
+          std::int64_t sum = 0;
+          for (std::size_t d = 0; d < p.depth; ++d)
+            sum += p.a[r * p.depth + d] * p.w[c * p.depth + d];
+          p.c[r * p.columns + c] = static_cast<std::int32_t>(sum);
+        }
+      }
+    });
+  }
+
+  void set(Lane lane, device::gpu::Mark mark) override {
+    Queue& q = of(lane);
+    marks_[mark] = {lane, q.begun + q.work.size()};
+  }
+  void wait(Lane lane, device::gpu::Mark mark) override {
+    queue(lane, [this, at = marks_[mark]] { drain(at); });
+  }
+  bool reached(device::gpu::Mark mark) override {
+    ++asked;
+    return of(marks_[mark].lane).begun >= marks_[mark].work;
+  }
+  void synchronize(device::gpu::Mark mark) override { drain(marks_[mark]); }
+  Status error() const override {
+    return broken ? Status(Error{Errc::kUnavailable, "the accelerator broke"}) : Status{};
+  }
+
+  std::size_t room = std::size_t{1} << 30;
+  bool broken = false;
+  std::vector<std::byte*> pinned;
+  int asked = 0;
+
+ private:
+  struct alignas(256) Page {
+    std::byte bytes[256];
+  };
+  struct At {
+    Lane lane = Lane::kUpload;
+    std::size_t work = 0;  // pieces of the lane's work before the mark
+  };
+  struct Queue {
+    std::vector<std::function<void()>> work;
+    std::size_t begun = 0;  // taken out of `work` so far
+  };
+
+  Queue& of(Lane lane) { return queues_[static_cast<std::size_t>(lane)]; }
+  void queue(Lane lane, std::function<void()> work) { of(lane).work.push_back(std::move(work)); }
+  template <class Kernel>
+  void loop(const Kernel& kernel) {
+    queue(Lane::kCompute, [kernel] {
+      for (std::size_t i = 0; i < kernel.count(); ++i) kernel(i);
+    });
+  }
+  void drain(At at) {
+    Queue& q = of(at.lane);
+    while (q.begun < at.work) {
+      const auto next = std::move(q.work.front());
+      q.work.erase(q.work.begin());
+      ++q.begun;
+      next();
+    }
+  }
+
+  std::vector<std::unique_ptr<Page[]>> memory_;
+  std::vector<At> marks_;
+  Queue queues_[3];
+};
+
+}  // namespace slalom::testing
