@@ -11,12 +11,14 @@
 
 #include "cli/command.h"
 #include "cli/failure.h"
+#include "untrusted/host/device_worker.h"
 
 namespace slalom::cli {
 namespace {
 
 struct Options {
   std::string plan;
+  std::string device = "cpu";
   std::string listen;
   std::size_t max_batch = 4;
   std::size_t threads = 0;
@@ -27,7 +29,7 @@ int device(const Options& o) {
   std::error_code error;
   const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
   const std::string program = (self.parent_path() / "slalom-device").string();
-  std::vector<std::string> words{program,  "--device",    "cpu",
+  std::vector<std::string> words{program,  "--device",    o.device,
                                  "--plan", o.plan,        "--listen",
                                  o.listen, "--max-batch", fmt::format("{}", o.max_batch)};
   if (o.threads > 0) {
@@ -50,6 +52,15 @@ Action define_device(CLI::App& app) {
   app.add_option("--listen", o->listen, "Unix socket to make and listen on")
       ->type_name("PATH")
       ->required();
+  app.add_option("--device", o->device, "What computes: cpu, or cuda:N (NVIDIA GPU N)")
+      ->type_name("WHAT")
+      ->check(CLI::Validator(
+          [](std::string& value) {
+            return value.starts_with("unix:") || !host::is_device(value) ? "write cpu or cuda:N"
+                                                                         : std::string();
+          },
+          ""))
+      ->capture_default_str();
   app.add_option("--max-batch", o->max_batch, "The largest micro-batch that it serves")
       ->type_name("N")
       ->check(CLI::Range(1, 1024))

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cli/failure.h"
+#include "untrusted/host/device_worker.h"
 
 namespace slalom::cli {
 namespace {
@@ -61,9 +62,10 @@ void check(const ModeOptions& o) {
     if (device == "none" && o.devices.size() > 1) {
       stop("--device none stands alone; leave it out to use the other devices");
     }
-    if (device != "none" && device != "cpu" && !device.starts_with("unix:")) {
-      throw Stop(Errc::kInvalidArgument,
-                 fmt::format("--device {} is not known; write none, cpu or unix:PATH", device));
+    if (device != "none" && !host::is_device(device)) {
+      throw Stop(
+          Errc::kInvalidArgument,
+          fmt::format("--device {} is not known; write none, cpu, cuda:N or unix:PATH", device));
     }
   }
   if (none(o) && o.privacy != Privacy::kOff) {
@@ -107,9 +109,11 @@ void add_mode_options(CLI::App& app, ModeOptions& o) {
 }
 
 void add_tuning_options(CLI::App& app, ModeOptions& o) {
-  app.add_option("--device", o.devices,
-                 "Who computes the linear layers: cpu (a worker process), unix:PATH (a worker that "
-                 "listens there), or none (all in the trusted process); several share the load")
+  app.add_option(
+         "--device", o.devices,
+         "Who computes the linear layers: cpu (a worker process), cuda:N (NVIDIA GPU N), unix:PATH "
+         "(a worker that listens there), or none (all in the trusted process); several share the "
+         "load")
       ->type_name("WHERE")
       ->allow_extra_args(false)
       ->default_str("cpu")

@@ -20,7 +20,10 @@
 
 #include "base/cpu.h"
 #include "device/cpu/cpu_device.h"
+#include "device/gpu/cuda_accelerator.h"
+#include "device/gpu/gpu_device.h"
 #include "outside.h"
+#include "untrusted/host/device_worker.h"
 #include "untrusted/host/outcome.h"
 #include "untrusted/host/plan_file.h"
 #include "untrusted/host/unix_socket.h"
@@ -32,11 +35,11 @@ using namespace slalom;  // NOLINT(google-build-using-namespace): a program of o
 using host::Failure;
 
 constexpr std::string_view kUsage =
-    "usage: slalom-device --device cpu --plan FILE (--listen PATH | --channel-fd N)\n"
+    "usage: slalom-device --device WHAT --plan FILE (--listen PATH | --channel-fd N)\n"
     "                     [--max-batch N] [--threads N]\n"
     "\n"
     "Computes a plan's linear layers for a trusted process, which checks every answer.\n"
-    "  --device cpu     what computes: this machine's processor\n"
+    "  --device WHAT    what computes: cpu (this machine's processor) or cuda:N (NVIDIA GPU N)\n"
     "  --plan FILE      the network (slalom convert, slalom model)\n"
     "  --listen PATH    serve the hosts that connect to this Unix socket, one after another:\n"
     "                   slalom run ... --device unix:PATH\n"
@@ -82,8 +85,8 @@ std::optional<Arguments> parse(int count, char** values) {
     }
     if (!good) return std::nullopt;
   }
-  if (count % 2 == 0 || out.device != "cpu" || out.plan.empty() ||
-      out.listen.empty() == (out.channel_fd < 0)) {
+  if (count % 2 == 0 || !host::is_device(out.device) || out.device.starts_with("unix:") ||
+      out.plan.empty() || out.listen.empty() == (out.channel_fd < 0)) {
     return std::nullopt;
   }
   return out;
@@ -102,8 +105,16 @@ host::Outcome<Loaded> load(const Arguments& arguments) {
                                   ? arguments.threads
                                   : std::max(1U, outside::process_state().processors);
   Loaded out;
-  out.device = std::make_unique<device::CpuDevice>(
-      device::CpuDeviceOptions{.cpu = base::detect_cpu(), .threads = threads});
+  if (arguments.device == "cpu") {
+    out.device = std::make_unique<device::CpuDevice>(
+        device::CpuDeviceOptions{.cpu = base::detect_cpu(), .threads = threads});
+  } else {
+    const std::string number = arguments.device.substr(
+        std::min<std::size_t>(std::string_view("cuda:").size(), arguments.device.size()));
+    auto gpu = device::gpu::make_cuda_accelerator(number.empty() ? 0 : std::stoi(number));
+    if (!gpu) return Failure{gpu.error().code, arguments.device + ": " + gpu.error().message};
+    out.device = std::make_unique<device::GpuDevice>(std::move(*gpu), device::GpuDeviceOptions{});
+  }
   if (const Status loaded = out.device->load(file->plan, arguments.max_batch); !loaded.ok()) {
     return Failure{loaded.error().code, loaded.error().message};
   }

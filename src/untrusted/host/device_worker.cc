@@ -36,6 +36,14 @@ bool wait_readable(int socket, std::chrono::milliseconds time) {
 
 }  // namespace
 
+bool is_device(std::string_view spec) {
+  if (spec.starts_with(kUnix)) return spec.size() > kUnix.size();
+  if (spec == "cpu" || spec == "cuda") return true;
+  const std::string_view number = spec.substr(std::min(spec.find(':') + 1, spec.size()));
+  return spec.starts_with("cuda:") && !number.empty() && number.size() <= 3 &&
+         number.find_first_not_of("0123456789") == std::string_view::npos;
+}
+
 Done DeviceWorker::begin(std::size_t max_batch) {
   const bool alive = socket_.valid() && !hung_up(socket_.get());
   if (alive && (!spawned() || max_batch <= setup_.max_batch)) return {};
@@ -59,8 +67,8 @@ Done DeviceWorker::spawn() {
   outside::Descriptor ours(ends[0]);
   const outside::Descriptor theirs(ends[1]);
   std::vector<std::string> arguments{
-      "--device",     "cpu", "--plan",      setup_.plan_file,
-      "--channel-fd", "3",   "--max-batch", std::to_string(setup_.max_batch)};
+      "--device",     setup_.spec, "--plan",      setup_.plan_file,
+      "--channel-fd", "3",         "--max-batch", std::to_string(setup_.max_batch)};
   if (setup_.threads != 0) {
     arguments.insert(arguments.end(), {"--threads", std::to_string(setup_.threads)});
   }

@@ -13,12 +13,16 @@
 
 namespace slalom::host {
 
+// is_device says whether `spec` names a device: "cpu", "cuda:N" (NVIDIA GPU N of this machine;
+// "cuda" is the first), or "unix:PATH".
+[[nodiscard]] bool is_device(std::string_view spec);
+
 // DeviceWorker is one device as the host knows it: a worker process that this host started, or one
 // that listens at a Unix socket.
 class DeviceWorker {
  public:
   struct Setup {
-    std::string spec;  // "cpu" or "unix:PATH"
+    std::string spec;  // is_device(spec)
     std::string program;
     std::string plan_file;
     model::Digest digest{};
@@ -46,7 +50,7 @@ class DeviceWorker {
   [[nodiscard]] std::string obituary();
 
  private:
-  [[nodiscard]] bool spawned() const { return setup_.spec == "cpu"; }
+  [[nodiscard]] bool spawned() const { return !setup_.spec.starts_with("unix:"); }
   [[nodiscard]] Done spawn();
 
   Setup setup_;

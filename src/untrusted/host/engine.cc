@@ -46,9 +46,9 @@ Outcome<std::vector<std::string>> device_list(const std::vector<std::string>& sp
     if (spec == "none") {
       return Failure{Errc::kInvalidArgument, "the device 'none' cannot be used beside others"};
     }
-    if (spec != "cpu" && (!spec.starts_with("unix:") || spec.size() == 5)) {
+    if (!is_device(spec)) {
       return Failure{Errc::kInvalidArgument,
-                     "'" + spec + "' is no device; there are none, cpu and unix:PATH"};
+                     "'" + spec + "' is no device; there are none, cpu, cuda:N and unix:PATH"};
     }
   }
   if (specs.size() > session::kMaxDevices) {

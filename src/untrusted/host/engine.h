@@ -33,8 +33,9 @@ struct Modes {
 
 struct EngineOptions {
   std::string plan_file;
-  // Each is "cpu" (a worker process is started), "unix:PATH" (a worker that already listens there,
-  // see `slalom-device --listen`), or, alone, "none" (every layer stays in the trusted process).
+  // Each is "cpu" or "cuda:N" (a worker process is started), "unix:PATH" (a worker that already
+  // listens there, see `slalom-device --listen`), or, alone, "none" (every layer stays in the
+  // trusted process).
   std::vector<std::string> devices = {"cpu"};
   std::size_t device_threads = 0;  // of each started worker; 0: all processors
   Modes modes;
