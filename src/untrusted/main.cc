@@ -18,10 +18,7 @@
 #include <thread>
 #include <utility>
 
-#include "base/cpu.h"
-#include "device/cpu/cpu_device.h"
-#include "device/gpu/cuda_accelerator.h"
-#include "device/gpu/gpu_device.h"
+#include "device/make_device.h"
 #include "outside.h"
 #include "untrusted/host/device_worker.h"
 #include "untrusted/host/outcome.h"
@@ -105,16 +102,9 @@ host::Outcome<Loaded> load(const Arguments& arguments) {
                                   ? arguments.threads
                                   : std::max(1U, outside::process_state().processors);
   Loaded out;
-  if (arguments.device == "cpu") {
-    out.device = std::make_unique<device::CpuDevice>(
-        device::CpuDeviceOptions{.cpu = base::detect_cpu(), .threads = threads});
-  } else {
-    const std::string number = arguments.device.substr(
-        std::min<std::size_t>(std::string_view("cuda:").size(), arguments.device.size()));
-    auto gpu = device::gpu::make_cuda_accelerator(number.empty() ? 0 : std::stoi(number));
-    if (!gpu) return Failure{gpu.error().code, arguments.device + ": " + gpu.error().message};
-    out.device = std::make_unique<device::GpuDevice>(std::move(*gpu), device::GpuDeviceOptions{});
-  }
+  auto made = device::make_device(arguments.device, threads);
+  if (!made) return Failure{made.error().code, arguments.device + ": " + made.error().message};
+  out.device = std::move(*made);
   if (const Status loaded = out.device->load(file->plan, arguments.max_batch); !loaded.ok()) {
     return Failure{loaded.error().code, loaded.error().message};
   }

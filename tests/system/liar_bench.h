@@ -15,6 +15,7 @@
 
 #include "outside.h"
 #include "support/engine_runs.h"
+#include "support/test_device.h"
 #include "system/liar/orders.h"
 #include "untrusted/host/engine.h"
 #include "untrusted/host/process.h"
@@ -52,11 +53,13 @@ class LiarBench {
         orders_(*new (memory_.bytes().data()) Orders{}) {
     orders_.layer = kAnyLayer;
     orders_.watched = kAnyLayer;
+    if (!device::make_device(SLALOM_TEST_DEVICE, 1).ok()) return;  // the test is skipped
     const std::array<int, 1> passed{memory_.descriptor()};
-    auto child = host::Child::spawn(LIAR_PROGRAM,
-                                    {"--plan", plan_file, "--listen", socket, "--orders-fd", "3",
-                                     "--max-batch", std::to_string(max_batch)},
-                                    passed);
+    auto child = host::Child::spawn(
+        LIAR_PROGRAM,
+        {"--plan", plan_file, "--listen", socket, "--orders-fd", "3", "--max-batch",
+         std::to_string(max_batch), "--device", SLALOM_TEST_DEVICE},
+        passed);
     EXPECT_TRUE(child.ok());
     if (child.ok()) liar_ = std::move(*child);
     for (int turn = 0; turn < 6000 && !orders_.ready; ++turn) {

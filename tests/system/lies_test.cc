@@ -23,6 +23,7 @@ constexpr Integrity kForms[] = {Integrity::kPlain, Integrity::kBatched, Integrit
 
 class LiesTest : public ::testing::Test {
  protected:
+  void SetUp() override { SLALOM_NEEDS_DEVICE(); }
   LiesTest() : bench_(folder_.write("plan.slalom", plan_), folder_.file("liar"), 4) {}
 
   [[nodiscard]] Modes modes(Integrity integrity, Privacy privacy, std::size_t batch = 2) const {
@@ -190,6 +191,7 @@ TEST_F(LiesTest, ACrashIsUnavailable) {
 
 // Devices end one after another at random moments; nothing hangs and nothing wrong is released.
 TEST(KilledWorkers, AtRandomMoments) {
+  SLALOM_NEEDS_DEVICE();
   const Folder folder;
   const std::string plan = folder.write("plan.slalom", testing::small_network());
   std::mt19937 random(11);

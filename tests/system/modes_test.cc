@@ -4,6 +4,7 @@
 
 #include "support/engine_runs.h"
 #include "support/plans.h"
+#include "support/test_device.h"
 #include "untrusted/host/engine.h"
 
 namespace slalom {
@@ -22,6 +23,8 @@ constexpr std::uint64_t kImages = 11;  // not a multiple of any micro-batch
 
 class ModesTest : public ::testing::Test {
  protected:
+  void SetUp() override { SLALOM_NEEDS_DEVICE(); }
+
   EngineOptions options(std::vector<std::string> devices, const Modes& modes) {
     EngineOptions o;
     o.plan_file = folder_.write("plan.slalom", testing::small_network());
@@ -60,7 +63,7 @@ class ModesTest : public ::testing::Test {
 
 TEST_F(ModesTest, EveryModeGivesTheSameIntegers) {
   const auto expected = baseline();
-  auto engine = Engine::start(options({"cpu"}, modes(Integrity::kOff, Privacy::kOff)));
+  auto engine = Engine::start(options({SLALOM_TEST_DEVICE}, modes(Integrity::kOff, Privacy::kOff)));
   ASSERT_TRUE(engine.ok()) << engine.failure().message;
   const auto placement = runtime::default_placement(*(*engine)->plan());
   const auto layers = static_cast<std::uint64_t>(
@@ -92,7 +95,8 @@ TEST_F(ModesTest, EveryModeGivesTheSameIntegers) {
 
 TEST_F(ModesTest, PadsInStockAreUsedFirst) {
   const auto expected = baseline();
-  auto engine = Engine::start(options({"cpu"}, modes(Integrity::kPreprocessed, Privacy::kPads)));
+  auto engine =
+      Engine::start(options({SLALOM_TEST_DEVICE}, modes(Integrity::kPreprocessed, Privacy::kPads)));
   ASSERT_TRUE(engine.ok()) << engine.failure().message;
   std::uint64_t last = 0;
   const auto made = (*engine)->prepare(6, [&](std::uint64_t done, std::uint64_t count) {
@@ -113,15 +117,16 @@ TEST_F(ModesTest, PadsInStockAreUsedFirst) {
 
 TEST_F(ModesTest, SeveralDevicesShareTheWork) {
   const auto expected = baseline();
-  auto engine =
-      Engine::start(options({"cpu", "cpu"}, modes(Integrity::kPreprocessed, Privacy::kOff)));
+  auto engine = Engine::start(options({SLALOM_TEST_DEVICE, SLALOM_TEST_DEVICE},
+                                      modes(Integrity::kPreprocessed, Privacy::kOff)));
   ASSERT_TRUE(engine.ok()) << engine.failure().message;
   EXPECT_EQ(answers(**engine), expected);
 }
 
 TEST_F(ModesTest, AnyPlacementGivesTheSameIntegers) {
   const auto expected = baseline();
-  auto engine = Engine::start(options({"cpu"}, modes(Integrity::kPreprocessed, Privacy::kOff)));
+  auto engine =
+      Engine::start(options({SLALOM_TEST_DEVICE}, modes(Integrity::kPreprocessed, Privacy::kOff)));
   ASSERT_TRUE(engine.ok()) << engine.failure().message;
   const auto all = runtime::default_placement(*(*engine)->plan());
   std::mt19937 random(5);

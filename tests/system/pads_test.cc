@@ -112,6 +112,7 @@ void write_file(const std::string& path, const std::string& bytes) {
 
 class PadsTest : public ::testing::Test {
  protected:
+  void SetUp() override { SLALOM_NEEDS_DEVICE(); }
   PadsTest() : bench_(folder_.write("plan.slalom", plan_), folder_.file("liar"), 2) {
     bench_.watch(plan_.nodes[0].inputs[0] == plan_.inputs[0] ? 0 : testing::kAnyLayer);
   }

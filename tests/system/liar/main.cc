@@ -21,9 +21,8 @@
 #include <utility>
 #include <vector>
 
-#include "base/cpu.h"
 #include "channel/layout.h"
-#include "device/cpu/cpu_device.h"
+#include "device/make_device.h"
 #include "system/liar/lies.h"
 #include "system/liar/orders.h"
 #include "untrusted/host/plan_file.h"
@@ -43,7 +42,7 @@ using testing::Orders;
 
 constexpr std::string_view kUsage =
     "usage: slalom-liar --plan FILE --listen PATH [--lie NAME [--layer N]] [--orders-fd N]\n"
-    "                   [--max-batch N] [--threads N]\n"
+    "                   [--max-batch N] [--threads N] [--device cpu|cuda:N]\n"
     "A device worker that lies, for tests. NAME is one of:\n ";
 
 constexpr std::uint32_t kLateMs = 30'000;  // where nobody orders otherwise
@@ -52,7 +51,7 @@ constexpr std::uint32_t kLateMs = 30'000;  // where nobody orders otherwise
 struct Memory {
   std::mutex mutex;
   std::shared_ptr<const model::Plan> plan;
-  std::unique_ptr<device::CpuDevice> device;
+  std::unique_ptr<device::Device> device;
   std::map<std::uint32_t, std::vector<std::byte>> last;
 };
 
@@ -234,6 +233,7 @@ struct Arguments {
   int orders_fd = -1;
   std::uint32_t max_batch = 64;
   std::uint32_t threads = 1;
+  std::string device = "cpu";  // what computes before it lies
 };
 
 template <class T>
@@ -262,6 +262,8 @@ std::optional<Arguments> parse(int count, char** values) {
       good = number(value, out.orders_fd);
     } else if (name == "--max-batch") {
       good = number(value, out.max_batch) && out.max_batch > 0;
+    } else if (name == "--device") {
+      out.device = value;
     } else if (name == "--threads") {
       good = number(value, out.threads) && out.threads > 0;
     } else {
@@ -297,8 +299,9 @@ int main(int count, char** values) {
   if (arguments->orders_fd >= 0) prctl(PR_SET_PDEATHSIG, SIGKILL);
   Memory memory;
   memory.plan = file->plan;
-  memory.device = std::make_unique<device::CpuDevice>(
-      device::CpuDeviceOptions{.cpu = base::detect_cpu(), .threads = arguments->threads});
+  auto made = device::make_device(arguments->device, arguments->threads);
+  if (!made) return fail({made.error().code, made.error().message});
+  memory.device = std::move(*made);
   if (const Status loaded = memory.device->load(file->plan, arguments->max_batch); !loaded.ok()) {
     return fail({loaded.error().code, loaded.error().message});
   }
