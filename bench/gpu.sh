@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Tests and measurements that need an NVIDIA GPU, in parts of under nine minutes each.
+#
+#   bench/gpu.sh [--bin FOLDER] [--out FOLDER] [PART...]
+#
+# PART: tests    the device suite, every mode and every lie with a GPU behind the workers (label gpu)
+#       network  VGG16, ResNet-50 and MobileNet through the whole pipeline, beside the trusted baseline
+# Without PART all that OUT has no result of yet. A part that was run is not run again: remove its file
+# in OUT to repeat it. Exit status: 0 if every part passed.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+bin=build/release/bin
+out=build/gpu
+parts=()
+while (($#)); do
+  case $1 in
+    --bin) bin=$2; shift 2 ;;
+    --out) out=$2; shift 2 ;;
+    -h | --help) sed -n '3,12s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    tests | network) parts+=("$1"); shift ;;
+    *) echo "bench/gpu.sh: '$1' is no part; there are tests and network" >&2; exit 1 ;;
+  esac
+done
+((${#parts[@]})) || parts=(tests network)
+if ! command -v nvidia-smi >/dev/null || ! nvidia-smi -L | grep -q GPU; then
+  echo "bench/gpu.sh: no NVIDIA GPU on this machine (nvidia-smi -L lists none)" >&2
+  exit 4
+fi
+mkdir -p "$out"
+
+tests() {
+  "$bin/device_cuda_test" --gtest_brief=1 && "$bin/system_cuda_test" --gtest_brief=1
+}
+
+# One plan for each model, then all modes of each in one run: the baseline stands beside the rest.
+network() {
+  local model
+  for model in vgg16 resnet50 mobilenet; do
+    [[ -f $out/$model.slalom ]] || "$bin/slalom" model "$model" -o "$out/$model.slalom" || return 1
+    timeout 170 "$bin/slalom" bench "$out/$model.slalom" --device cuda:0 --json \
+      >"$out/$model.json" || return 1
+  done
+}
+
+failed=0
+for part in "${parts[@]}"; do
+  if [[ -f $out/$part.passed ]]; then
+    echo "$part: passed before ($out/$part.passed)"
+    continue
+  fi
+  if "$part" 2>&1 | tee "$out/$part.log"; then
+    { nvidia-smi -L; git rev-parse HEAD 2>/dev/null; date -u; } >"$out/$part.passed"
+    echo "$part: passed"
+  else
+    echo "$part: FAILED ($out/$part.log)"
+    failed=1
+  fi
+done
+exit $failed
