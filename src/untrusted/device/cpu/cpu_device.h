@@ -33,7 +33,6 @@ struct CpuDeviceOptions {
 // kUnavailable for a retained input that is not there (any more). No input makes it crash.
 class CpuDevice final : public Device {
  public:
-
   explicit CpuDevice(const CpuDeviceOptions& options);
   ~CpuDevice() override;
 
