@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <cstring>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <span>
@@ -13,12 +15,18 @@
 
 namespace slalom::testing {
 
-// HostAccelerator runs the kernels of a GPU worker in loops on this processor, each lane's work as
-// late as the marks allow: work is queued, and done only when somebody waits for it or asks. So a
-// missing wait between lanes shows as a wrong result here, as it would (now and then) on a GPU.
+// HostAccelerator runs the kernels of a GPU worker in loops on this processor. Each lane is either
+// lazy, its work is done only when somebody waits for it, or eager, its work is done as soon as the
+// marks that it waits for allow. A missing wait between lanes then shows as a wrong result here, as
+// it would (now and then) on a GPU: a lane that reads too early where the writer is lazy, a buffer
+// that is used again too early where the reader is lazy.
 class HostAccelerator final : public device::gpu::Accelerator {
  public:
   using Lane = device::gpu::Lane;
+  // Which of upload, compute and download are eager.
+  explicit HostAccelerator(std::array<bool, 3> eager = {}) {
+    for (std::size_t i = 0; i < eager.size(); ++i) queues_[i].eager = eager[i];
+  }
 
   Result<std::byte*> allocate(std::size_t bytes) override {
     if (bytes > room) return Error{Errc::kUnavailable, "no memory on the accelerator"};
@@ -60,12 +68,10 @@ class HostAccelerator final : public device::gpu::Accelerator {
     marks_[mark] = {lane, q.begun + q.work.size()};
   }
   void wait(Lane lane, device::gpu::Mark mark) override {
-    queue(lane, [this, at = marks_[mark]] { drain(at); });
+    of(lane).work.push_back({{}, marks_[mark]});
+    pump();
   }
-  bool reached(device::gpu::Mark mark) override {
-    ++asked;
-    return of(marks_[mark].lane).begun >= marks_[mark].work;
-  }
+  bool reached(device::gpu::Mark mark) override { return reached(marks_[mark]); }
   void synchronize(device::gpu::Mark mark) override { drain(marks_[mark]); }
   Status error() const override {
     return broken ? Status(Error{Errc::kUnavailable, "the accelerator broke"}) : Status{};
@@ -74,7 +80,6 @@ class HostAccelerator final : public device::gpu::Accelerator {
   std::size_t room = std::size_t{1} << 30;
   bool broken = false;
   std::vector<std::byte*> pinned;
-  int asked = 0;
 
  private:
   struct alignas(256) Page {
@@ -84,13 +89,45 @@ class HostAccelerator final : public device::gpu::Accelerator {
     Lane lane = Lane::kUpload;
     std::size_t work = 0;  // pieces of the lane's work before the mark
   };
+  // Work is something to run, or a mark to wait for.
+  struct Work {
+    std::function<void()> run;
+    At wait;
+  };
   struct Queue {
-    std::vector<std::function<void()>> work;
+    std::deque<Work> work;
     std::size_t begun = 0;  // taken out of `work` so far
+    bool eager = false;
   };
 
   Queue& of(Lane lane) { return queues_[static_cast<std::size_t>(lane)]; }
-  void queue(Lane lane, std::function<void()> work) { of(lane).work.push_back(std::move(work)); }
+  bool reached(At at) { return of(at.lane).begun >= at.work; }
+  void queue(Lane lane, std::function<void()> work) {
+    of(lane).work.push_back({std::move(work), {}});
+    pump();
+  }
+  // pump lets the eager lanes go as far as they can without the lazy ones.
+  void pump() {
+    for (bool moved = true; moved;) {
+      moved = false;
+      for (Queue& q : queues_) {
+        while (q.eager && !q.work.empty() && (q.work.front().run || reached(q.work.front().wait))) {
+          step(q);
+          moved = true;
+        }
+      }
+    }
+  }
+  void step(Queue& q) {
+    const Work next = std::move(q.work.front());
+    q.work.pop_front();
+    if (next.run) {
+      next.run();
+    } else {
+      drain(next.wait);
+    }
+    ++q.begun;
+  }
   template <class Kernel>
   void loop(const Kernel& kernel) {
     queue(Lane::kCompute, [kernel] {
@@ -98,13 +135,7 @@ class HostAccelerator final : public device::gpu::Accelerator {
     });
   }
   void drain(At at) {
-    Queue& q = of(at.lane);
-    while (q.begun < at.work) {
-      const auto next = std::move(q.work.front());
-      q.work.erase(q.work.begin());
-      ++q.begun;
-      next();
-    }
+    while (!reached(at)) step(of(at.lane));
   }
 
   std::vector<std::unique_ptr<Page[]>> memory_;

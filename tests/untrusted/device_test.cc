@@ -89,6 +89,17 @@ class DeviceTest : public ::testing::TestWithParam<std::string> {
   static void append(std::vector<std::byte>& bytes, std::uint32_t v, std::size_t step) {
     for (std::size_t b = 0; b < step; ++b) bytes.push_back(static_cast<std::byte>(v >> (8 * b)));
   }
+  // run_together keeps as many jobs begun as the device takes.
+  void run_together(std::vector<Call>& calls) {
+    std::size_t begun = 0;
+    for (std::size_t done = 0; done < calls.size(); ++done) {
+      while (begun < calls.size() && begun - done < device_->depth()) {
+        ASSERT_TRUE(device_->start(calls[begun++].resolve()).ok());
+      }
+      const Status status = device_->finish();
+      ASSERT_TRUE(status.ok()) << "job " << done << ": " << status.error().message;
+    }
+  }
   void expect_refused(Call& call, Errc code) {
     const Status status = device_->run(call.job);
     ASSERT_FALSE(status.ok());
@@ -191,14 +202,9 @@ TEST_P(DeviceTest, ComputesSeveralJobsAtOnce) {
           make_call(layer, kind, 1 + static_cast<std::uint32_t>(random_() % kMaxBatch)));
     }
   }
-  std::size_t begun = 0;
-  for (std::size_t done = 0; done < calls.size(); ++done) {
-    while (begun < calls.size() && begun - done < device_->depth()) {
-      ASSERT_TRUE(device_->start(calls[begun++].resolve()).ok());
-    }
-    const Status status = device_->finish();
-    ASSERT_TRUE(status.ok()) << status.error().message;
-    ASSERT_EQ(calls[done].output, calls[done].expected) << "job " << done;
+  run_together(calls);
+  for (std::size_t i = 0; i < calls.size(); ++i) {
+    ASSERT_EQ(calls[i].output, calls[i].expected) << "job " << i;
   }
 }
 
@@ -258,6 +264,32 @@ TEST_P(RetainedTest, ComputesFromTheInputOfTheSameAttempt) {
       Call retained = again(first, layer);
       ASSERT_TRUE(device_->run(retained.resolve()).ok());
       EXPECT_EQ(retained.output, fresh.output);
+    }
+  }
+}
+
+// Most of the device's memory for inputs is kept for requests to come, so the next job must wait
+// for the one before it.
+TEST_P(RetainedTest, AnInputStaysUntilItsLastReaderIsDone) {
+  for (const InputKind kind : {InputKind::kCodes, InputKind::kWords}) {
+    for (int kept = 0; kept < 3; ++kept) {
+      Call call = make_call(0, kind, 2);
+      ASSERT_TRUE(device_->run(call.resolve()).ok());
+    }
+    Call alone = make_call(0, kind, 2);
+    std::vector<Call> calls = {alone, again(alone, 1), again(alone, 2), make_call(0, kind, 2)};
+    for (const std::uint32_t layer : {1U, 2U}) {
+      Call fresh = make_call(layer, kind, 2);
+      fresh.job = alone.job;
+      fresh.job.layer = layer;
+      fresh.job.attempt = random_();
+      fresh.input = alone.input;
+      ASSERT_TRUE(device_->run(fresh.resolve()).ok());
+      calls[layer].expected = fresh.output;
+    }
+    run_together(calls);
+    for (std::size_t i = 0; i < calls.size(); ++i) {
+      EXPECT_EQ(calls[i].output, calls[i].expected) << "job " << i;
     }
   }
 }

@@ -216,7 +216,6 @@ Status GpuDevice::begin(const Job& job, Started& started) {
   }
   Buffer& out = outputs_[next_output_++ % outputs_.size()];
   accelerator_->wait(Lane::kCompute, input->buffer->filled);
-  accelerator_->wait(Lane::kCompute, out.read);
   compute(job, layer, *input, out.memory);
   accelerator_->set(Lane::kCompute, input->buffer->read);
   accelerator_->set(Lane::kCompute, out.filled);

@@ -108,7 +108,8 @@ class GpuDevice final : public Device {
   std::size_t input_bytes_ = 0;
   std::vector<std::unique_ptr<Buffer>> buffers_;
   std::vector<Buffer*> free_inputs_;  // longest unused first
-  std::vector<Buffer> outputs_;       // a ring, one for each job in flight
+  // A ring, one for each job in flight: the one that comes next is that of a finished job.
+  std::vector<Buffer> outputs_;
   std::size_t next_output_ = 0;
   std::byte* matrix_ = nullptr;   // of gathered digits
   std::byte* sums_ = nullptr;     // of the product
