@@ -26,8 +26,8 @@ using Counters [[gnu::vector_size(sizeof(Blocks))]] = std::uint64_t;
 
 struct PadCipher {
   Blocks keys[15];
-  Counters start;   // counter blocks 0, 1 ... of the stream, each as two numbers
-  Counters second;  // all ones where a block number is
+  Counters start{};   // counter blocks 0, 1 ... of the stream, each as two numbers
+  Counters second{};  // all ones where a block number is
   Blocks big_endian;
 
   PadCipher(const std::byte* round_keys, std::uint64_t stream) noexcept

@@ -21,7 +21,7 @@ inline Words packed(Words x) noexcept { return permute(packed_each(x), load(kPac
 // the saturating addition, which the shuffle turns into 0.
 inline Words look_up(const std::uint8_t* table, Words codes) noexcept {
   Words out{};
-  for (std::uint8_t piece = 0; piece < 16; ++piece) {
+  for (std::size_t piece = 0; piece < 16; ++piece) {
     const Bytes index = Bytes(codes) - static_cast<std::uint8_t>(16 * piece);
     out |= shuffle(repeat(table + 16 * piece), add_saturated(Words(index), set(0x7070'7070)));
   }

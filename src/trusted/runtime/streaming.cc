@@ -354,7 +354,7 @@ class StreamingExecutor final : public Executor {
   // end stops work on a lane: released, if the outcome is good, or failed.
   void end(Lane& lane, Status outcome) noexcept {
     lane.state = Lane::State::kEnded;
-    lane.outcome = std::move(outcome);
+    lane.outcome = outcome;
     destroy_tickets(lane);
     lane.set.reset();
     settle(lane);

@@ -126,7 +126,8 @@ Status GpuDevice::load(std::shared_ptr<const model::Plan> plan, std::size_t max_
     if (layer.stages.size() > 1) between = std::max(between, linear->stages[0].conv.out.elements());
     for (const Stage& s : layer.stages) {
       // A piece holds kGroup rows of the widest layer at least.
-      matrix = std::max(matrix, 4 * gpu::kGroup * (s.depth + sizeof(std::int32_t) * s.columns));
+      matrix = std::max(
+          matrix, std::size_t{4} * gpu::kGroup * (s.depth + sizeof(std::int32_t) * s.columns));
     }
   }
   constexpr std::size_t kWord = 4;
@@ -172,7 +173,7 @@ Status GpuDevice::start(const Job& job) {
   }
   Started started;
   started.status = begin(job, started);
-  started_.push_back(std::move(started));
+  started_.push_back(started);
   return {};
 }
 
@@ -183,7 +184,7 @@ bool GpuDevice::ready() {
 
 Status GpuDevice::finish() {
   if (started_.empty()) return Error{Errc::kInternal, "a device has no job to finish"};
-  const Started started = std::move(started_.front());
+  const Started started = started_.front();
   started_.pop_front();
   if (!started.status.ok()) return started.status.error();
   accelerator_->synchronize(started.done);

@@ -63,7 +63,7 @@ struct Tensor {
   Numbers numbers;
 
   // value is the integer that element i stands for, in -128..127 or centred mod p.
-  SLALOM_HD std::int32_t value(std::size_t i) const {
+  [[nodiscard]] SLALOM_HD std::int32_t value(std::size_t i) const {
     if (format == Format::kCodes) return static_cast<std::int32_t>(data[i]) - 128;
     std::uint32_t word = 0;
     if (format == Format::kWide) {
@@ -74,7 +74,7 @@ struct Tensor {
     }
     return centred(word);
   }
-  SLALOM_HD std::int32_t centred(std::uint32_t word) const {
+  [[nodiscard]] SLALOM_HD std::int32_t centred(std::uint32_t word) const {
     if (numbers.p == kP31) word &= kP31;
     if (word >= numbers.p) word -= numbers.p;
     return static_cast<std::int32_t>(word <= numbers.centre ? word : word - numbers.p);
@@ -122,7 +122,9 @@ struct Gather {
   std::uint32_t depth = 0;   // terms rounded up to kGroup
   std::int8_t* out = nullptr;
 
-  SLALOM_HD std::size_t count() const { return static_cast<std::size_t>(rows) * (depth / kGroup); }
+  [[nodiscard]] SLALOM_HD std::size_t count() const {
+    return static_cast<std::size_t>(rows) * (depth / kGroup);
+  }
 
   SLALOM_HD void operator()(std::size_t i) const {
     const auto row = static_cast<std::uint32_t>(i / (depth / kGroup));
@@ -147,7 +149,7 @@ struct Gather {
   }
 
  private:
-  SLALOM_HD std::int32_t load_one(std::uint32_t row, std::uint32_t term) const {
+  [[nodiscard]] SLALOM_HD std::int32_t load_one(std::uint32_t row, std::uint32_t term) const {
     if (term >= terms) return 0;
     std::size_t element = 0;
     if (!shape.source(row, term / shape.in_c, element)) return padding;
@@ -182,7 +184,7 @@ struct Gather {
       return;
     }
     const auto* at = reinterpret_cast<const Sixteen*>(in.data + 4 * element);
-    for (std::uint32_t r = 0; r < 4; ++r) {
+    for (std::size_t r = 0; r < 4; ++r) {
       const Sixteen raw = at[r];
       for (std::uint32_t j = 0; j < 4; ++j) v[4 * r + j] = in.centred(raw.u[j]);
     }
@@ -207,20 +209,20 @@ struct Output {
   SLALOM_HD void store_group(std::size_t i, const std::uint32_t* word) const {
     if (format == Format::kWide || numbers.digits == 4) {
       auto* at = reinterpret_cast<Sixteen*>(data + 4 * i);
-      for (std::uint32_t r = 0; r < 4; ++r) {
+      for (std::size_t r = 0; r < 4; ++r) {
         at[r] = {{word[4 * r], word[4 * r + 1], word[4 * r + 2], word[4 * r + 3]}};
       }
       return;
     }
     std::uint32_t u[12];
-    for (std::uint32_t g = 0; g < 4; ++g) {
+    for (std::size_t g = 0; g < 4; ++g) {
       const std::uint32_t* w = word + 4 * g;
       u[3 * g] = w[0] | w[1] << 24;
       u[3 * g + 1] = w[1] >> 8 | w[2] << 16;
       u[3 * g + 2] = w[2] >> 16 | w[3] << 8;
     }
     auto* at = reinterpret_cast<Sixteen*>(data + 3 * i);
-    for (std::uint32_t r = 0; r < 3; ++r) {
+    for (std::size_t r = 0; r < 3; ++r) {
       at[r] = {{u[4 * r], u[4 * r + 1], u[4 * r + 2], u[4 * r + 3]}};
     }
   }
@@ -235,7 +237,9 @@ struct Recombine {
   std::uint32_t stride = 0;   // columns rounded up to kGroup
   Output out;                 // [..][columns], from row first_row on
 
-  SLALOM_HD std::size_t count() const { return static_cast<std::size_t>(rows) * (stride / kGroup); }
+  [[nodiscard]] SLALOM_HD std::size_t count() const {
+    return static_cast<std::size_t>(rows) * (stride / kGroup);
+  }
 
   SLALOM_HD void operator()(std::size_t i) const {
     const std::size_t row = i / (stride / kGroup);
@@ -244,7 +248,7 @@ struct Recombine {
     for (std::uint32_t d = digits; d-- > 0;) {
       const auto* at = reinterpret_cast<const Sixteen*>(
           sums + (static_cast<std::size_t>(d) * rows + row) * stride + first);
-      for (std::uint32_t r = 0; r < 4; ++r) {
+      for (std::size_t r = 0; r < 4; ++r) {
         const Sixteen raw = at[r];
         for (std::uint32_t j = 0; j < 4; ++j) {
           v[4 * r + j] = v[4 * r + j] * 256 + static_cast<std::int32_t>(raw.u[j]);
@@ -272,7 +276,9 @@ struct Direct {
   const std::int8_t* weights = nullptr;
   Output out;
 
-  SLALOM_HD std::size_t count() const { return static_cast<std::size_t>(rows) * shape.out_c; }
+  [[nodiscard]] SLALOM_HD std::size_t count() const {
+    return static_cast<std::size_t>(rows) * shape.out_c;
+  }
 
   SLALOM_HD void operator()(std::size_t i) const {
     const auto row = static_cast<std::uint32_t>(i / shape.out_c);
