@@ -47,8 +47,6 @@ std::vector<std::int8_t> weight_matrix(const model::ConvStage& stage, std::size_
   return out;
 }
 
-bool known(Field f) { return f == Field::kP24 || f == Field::kP31; }
-
 gpu::Numbers numbers_of(Field f) { return gpu::numbers_of(f == Field::kP24); }
 
 }  // namespace
@@ -60,10 +58,7 @@ GpuDevice::~GpuDevice() {
   while (!started_.empty()) static_cast<void>(finish());
 }
 
-Status GpuDevice::make_layer(const model::Linear& linear, Layer& layer) {
-  layer.field = *linear.field;
-  layer.in_elements = linear.in().elements();
-  layer.out_elements = linear.out().elements();
+Status GpuDevice::make_stages(const model::Linear& linear, std::vector<Stage>& stages) {
   for (const model::ConvStage& stage : linear.stages) {
     Stage made{.shape = geometry_of(stage.conv), .terms = stage.conv.terms()};
     std::vector<std::int8_t> weights = stage.weights;
@@ -80,7 +75,7 @@ Status GpuDevice::make_layer(const model::Linear& linear, Layer& layer) {
     accelerator_->set(Lane::kUpload, *done);
     accelerator_->synchronize(*done);  // the weights above are freed now
     made.weights = reinterpret_cast<const std::int8_t*>(*memory);
-    layer.stages.push_back(made);
+    stages.push_back(made);
   }
   return accelerator_->error();
 }
@@ -105,26 +100,24 @@ Status GpuDevice::add_input_buffer() {
 }
 
 Status GpuDevice::load(std::shared_ptr<const model::Plan> plan, std::size_t max_batch) {
-  if (plan == nullptr || max_batch == 0 || plan_ != nullptr) {
-    return Error{Errc::kInvalidArgument, "a GPU worker loads one plan, for one image or more"};
-  }
-  layers_.resize(plan->nodes.size());
-  readers_.resize(plan->tensors.size());
+  if (plan_ != nullptr) return Error{Errc::kInvalidArgument, "a GPU worker loads one plan"};
+  auto table = JobLayers::make(plan.get(), max_batch);
+  if (!table) return table.error();
+  layers_ = std::move(*table);
+  stages_.resize(plan->nodes.size());
   std::size_t input = 0;
   std::size_t output = 0;
   std::size_t between = 0;
   std::size_t matrix = options_.piece_bytes;
   for (std::size_t i = 0; i < plan->nodes.size(); ++i) {
-    const auto* linear = std::get_if<model::Linear>(&plan->nodes[i].op);
-    if (linear == nullptr || !linear->field) continue;
-    Layer& layer = layers_[i].emplace();
-    layer.tensor = plan->nodes[i].inputs[0];
-    SLALOM_TRY(make_layer(*linear, layer));
-    ++readers_[layer.tensor];
-    input = std::max(input, layer.in_elements);
-    output = std::max(output, layer.out_elements);
-    if (layer.stages.size() > 1) between = std::max(between, linear->stages[0].conv.out.elements());
-    for (const Stage& s : layer.stages) {
+    const JobLayer* layer = layers_.find(i);
+    if (layer == nullptr) continue;
+    const auto& linear = std::get<model::Linear>(plan->nodes[i].op);
+    SLALOM_TRY(make_stages(linear, stages_[i]));
+    input = std::max(input, layer->in_elements);
+    output = std::max(output, layer->out_elements);
+    if (stages_[i].size() > 1) between = std::max(between, linear.stages[0].conv.out.elements());
+    for (const Stage& s : stages_[i]) {
       // A piece holds kGroup rows of the widest layer at least.
       matrix = std::max(
           matrix, std::size_t{4} * gpu::kGroup * (s.depth + sizeof(std::int32_t) * s.columns));
@@ -152,7 +145,6 @@ Status GpuDevice::load(std::shared_ptr<const model::Plan> plan, std::size_t max_
     *memory = *made;
   }
   plan_ = std::move(plan);
-  max_batch_ = max_batch;
   return accelerator_->error();
 }
 
@@ -192,98 +184,55 @@ Status GpuDevice::finish() {
 }
 
 Status GpuDevice::begin(const Job& job, Started& started) {
-  if (job.layer >= layers_.size() || !layers_[job.layer]) {
-    return Error{Errc::kInvalidArgument, "this device has no such layer"};
-  }
-  const Layer& layer = *layers_[job.layer];
-  if (job.batch == 0 || job.batch > max_batch_ || !known(job.field)) {
-    return Error{Errc::kInvalidArgument, "a request's batch or field is out of range"};
-  }
-  if (job.output.size() != job.batch * layer.out_elements * field::word_bytes(job.field)) {
-    return Error{Errc::kInvalidArgument, "a request's output slot has the wrong size"};
-  }
-  auto input = inputs_.end();
+  SLALOM_TRY(layers_.check(job));
+  const JobLayer& layer = *layers_.find(job.layer);
+  Sent::Input* input = nullptr;
   if (job.kind == InputKind::kRetained) {
-    input = find_retained(job.attempt, layer.tensor);
-    if (input == inputs_.end() || input->batch != job.batch ||
-        (input->kind == InputKind::kWords && input->field != job.field)) {
-      return Error{Errc::kUnavailable, "the input that a request refers to is not here"};
-    }
-    --input->readers_left;
+    const auto found = sent_.find(job, layer);
+    if (!found) return found.error();
+    input = *found;
+    Sent::used(*input);
   } else {
-    Input made;
-    SLALOM_TRY(take_input(job, layer, made));
-    input = inputs_.insert(inputs_.end(), made);
+    const auto buffer = upload(job);
+    if (!buffer) return buffer.error();
+    input = &sent_.keep(Sent::describe(job, layer, *buffer));
   }
   Buffer& out = outputs_[next_output_++ % outputs_.size()];
-  accelerator_->wait(Lane::kCompute, input->buffer->filled);
-  compute(job, layer, *input, out.memory);
-  accelerator_->set(Lane::kCompute, input->buffer->read);
+  accelerator_->wait(Lane::kCompute, input->kept->filled);
+  compute(job, *input, out.memory);
+  accelerator_->set(Lane::kCompute, input->kept->read);
   accelerator_->set(Lane::kCompute, out.filled);
   accelerator_->wait(Lane::kDownload, out.filled);
   accelerator_->download(job.output, out.memory);
   accelerator_->set(Lane::kDownload, out.read);
   started.done = out.read;
-  keep_or_free(input);
+  if (const auto gone = sent_.settle(*input)) free_inputs_.push_back(*gone);
   return accelerator_->error();
 }
 
-Status GpuDevice::take_input(const Job& job, const Layer& layer, Input& input) {
-  if (job.kind != InputKind::kCodes && job.kind != InputKind::kWords) {
-    return Error{Errc::kInvalidArgument, "a request's input is of an unknown kind"};
-  }
-  const std::size_t bytes = job.kind == InputKind::kCodes ? 1 : field::word_bytes(job.field);
-  if (job.input.size() != job.batch * layer.in_elements * bytes) {
-    return Error{Errc::kInvalidArgument, "a request's input slot has the wrong size"};
-  }
+Result<GpuDevice::Buffer*> GpuDevice::upload(const Job& job) {
   if (free_inputs_.empty()) SLALOM_TRY(add_input_buffer());
-  input = {.attempt = job.attempt,
-           .tensor = layer.tensor,
-           .kind = job.kind,
-           .field = job.field,
-           .batch = job.batch,
-           .pad_code = job.pad_code,
-           .readers_left = readers_[layer.tensor] - 1,
-           .buffer = free_inputs_.front()};
+  Buffer* const buffer = free_inputs_.front();
   free_inputs_.erase(free_inputs_.begin());
-  accelerator_->wait(Lane::kUpload, input.buffer->read);
-  accelerator_->upload(input.buffer->memory, job.input);
-  accelerator_->set(Lane::kUpload, input.buffer->filled);
-  return {};
+  accelerator_->wait(Lane::kUpload, buffer->read);
+  accelerator_->upload(buffer->memory, job.input);
+  accelerator_->set(Lane::kUpload, buffer->filled);
+  return buffer;
 }
 
-std::list<GpuDevice::Input>::iterator GpuDevice::find_retained(std::uint64_t attempt,
-                                                               model::TensorId tensor) {
-  // Newest first: an input sent again under the same attempt replaces the older one.
-  const auto at = std::find_if(inputs_.rbegin(), inputs_.rend(), [&](const Input& input) {
-    return input.attempt == attempt && input.tensor == tensor;
-  });
-  return at == inputs_.rend() ? inputs_.end() : std::prev(at.base());
-}
-
-// An input with readers to come stays; the oldest goes when too many stay (their readers are then
-// computed elsewhere, or will never come).
-void GpuDevice::keep_or_free(std::list<Input>::iterator input) {
-  if (input->readers_left > 0) {
-    if (inputs_.size() <= kRetainedInputs) return;
-    input = inputs_.begin();
-  }
-  free_inputs_.push_back(input->buffer);
-  inputs_.erase(input);
-}
-
-void GpuDevice::compute(const Job& job, const Layer& layer, const Input& input, std::byte* out) {
+void GpuDevice::compute(const Job& job, const Sent::Input& input, std::byte* out) {
+  const std::vector<Stage>& stages = stages_[job.layer];
   const bool codes = input.kind == InputKind::kCodes;
-  gpu::Tensor from{.data = reinterpret_cast<const std::uint8_t*>(input.buffer->memory),
+  gpu::Tensor from{.data = reinterpret_cast<const std::uint8_t*>(input.kept->memory),
                    .format = codes ? gpu::Format::kCodes : gpu::Format::kPacked,
                    .numbers = numbers_of(job.field)};
   std::int32_t padding = codes ? static_cast<std::int32_t>(input.pad_code) - 128 : 0;
-  for (std::size_t s = 0; s < layer.stages.size(); ++s) {
-    const bool last = s + 1 == layer.stages.size();
+  for (std::size_t s = 0; s < stages.size(); ++s) {
+    const bool last = s + 1 == stages.size();
     const gpu::Output to{.data = reinterpret_cast<std::uint8_t*>(last ? out : between_),
                          .format = last ? gpu::Format::kPacked : gpu::Format::kWide,
                          .numbers = numbers_of(job.field)};
-    compute_stage(layer.stages[s], from, padding, job.batch, to);
+    compute_stage(stages[s], from, padding, job.batch, to);
     from = {.data = to.data, .format = gpu::Format::kWide, .numbers = to.numbers};
     padding = 0;
   }

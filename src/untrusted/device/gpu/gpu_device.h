@@ -5,14 +5,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
-#include <list>
 #include <memory>
-#include <optional>
 #include <span>
 #include <vector>
 
-#include "device/device.h"
 #include "device/gpu/accelerator.h"
+#include "device/jobs.h"
 
 namespace slalom::device {
 
@@ -58,53 +56,33 @@ class GpuDevice final : public Device {
     std::size_t depth = 0, columns = 0;  // of the matrix of weights; 0: term by term
     const std::int8_t* weights = nullptr;
   };
-  struct Layer {
-    std::vector<Stage> stages;
-    field::Field field = field::Field::kP24;
-    model::TensorId tensor = 0;
-    std::size_t in_elements = 0, out_elements = 0;
-  };
   struct Buffer {
     std::byte* memory = nullptr;
     gpu::Mark filled = 0;  // its upload, or the kernels that wrote it, are done
     gpu::Mark read = 0;    // the last work that reads it is done
   };
-  // Input is what the device was sent, kept while layers that share it may still ask for it.
-  struct Input {
-    std::uint64_t attempt = 0;
-    model::TensorId tensor = 0;
-    channel::InputKind kind = channel::InputKind::kCodes;
-    field::Field field = field::Field::kP24;
-    std::size_t batch = 0;
-    std::uint8_t pad_code = 0;
-    std::size_t readers_left = 0;
-    Buffer* buffer = nullptr;
-  };
+  using Sent = SentInputs<Buffer*>;
   struct Started {
     Status status;
     gpu::Mark done = 0;
   };
 
-  [[nodiscard]] Status make_layer(const model::Linear& linear, Layer& layer);
+  [[nodiscard]] Status make_stages(const model::Linear& linear, std::vector<Stage>& stages);
   [[nodiscard]] Result<Buffer> make_buffer(std::size_t bytes);
   [[nodiscard]] Status add_input_buffer();
   [[nodiscard]] Status begin(const Job& job, Started& started);
-  [[nodiscard]] Status take_input(const Job& job, const Layer& layer, Input& input);
-  [[nodiscard]] std::list<Input>::iterator find_retained(std::uint64_t attempt,
-                                                         model::TensorId tensor);
-  void keep_or_free(std::list<Input>::iterator input);
-  void compute(const Job& job, const Layer& layer, const Input& input, std::byte* out);
+  [[nodiscard]] Result<Buffer*> upload(const Job& job);
+  void compute(const Job& job, const Sent::Input& input, std::byte* out);
   void compute_stage(const Stage& stage, const gpu::Tensor& in, std::int32_t padding,
                      std::size_t batch, const gpu::Output& out);
 
   std::unique_ptr<gpu::Accelerator> accelerator_;
   GpuDeviceOptions options_;
   std::shared_ptr<const model::Plan> plan_;
-  std::size_t max_batch_ = 0;
-  std::vector<std::optional<Layer>> layers_;  // by node
-  std::vector<std::size_t> readers_;          // by tensor: layers that read it
+  JobLayers layers_;
+  std::vector<std::vector<Stage>> stages_;  // by node
 
-  std::list<Input> inputs_;  // in use, oldest first
+  Sent sent_;  // and what is being read
   std::size_t input_bytes_ = 0;
   std::vector<std::unique_ptr<Buffer>> buffers_;
   std::vector<Buffer*> free_inputs_;  // longest unused first
