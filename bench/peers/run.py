@@ -27,7 +27,7 @@ from processes import SLALOM_PEERS, Failure, Slalom, Worker
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 FAMILIES = ("torch", "ort", "openvino", "gpu", "slalom")
-PACKAGES = ("torch", "torchvision", "onnxruntime", "onnx", "openvino", "numpy")
+PACKAGES = ("torch", "onnxruntime", "onnx", "openvino", "numpy")
 CPU_PEERS = ("torch-fp32", "torch-bf16", "torch-int8-x86", "torch-int8-onednn", "ort-fp32",
              "ort-int8-u8s8", "ort-int8-s8s8", "openvino-fp32", "openvino-bf16", "openvino-int8")
 GPU_PEERS = ("gpu-fp32", "gpu-tf32", "gpu-fp16", "gpu-int8")
