@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""tools/plots.py: the same results give the same bytes, and ratios are to the strongest of what stays inside."""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def peer(name, threads, repetitions):
+    middle = sorted(repetitions)[len(repetitions) // 2]
+    return {"status": "ok", "model": "vgg16", "threads": threads, "peer": name, "repetitions": repetitions,
+            "images_per_s": middle, "batch": 8, "streams": 1, "latency_ms": {"p50": 3.0, "p99": 4.5, "calls": 9}}
+
+
+PEERS = [peer("ort-int8-u8s8", 1, [39.0, 40.0, 41.0]), peer("ort-int8-s8s8", 1, [49.0, 50.0, 51.0]),
+         peer("torch-fp32", 1, [5.0, 5.0, 5.0]), peer("ort-int8-u8s8", 4, [100.0, 100.0, 100.0]),
+         {"status": "unavailable", "model": "vgg16", "threads": 1, "peer": "gpu-fp16", "error": "no GPU"}]
+MODES = [{"mode": "float32 baseline", "images_per_s": 4.0}, {"mode": "trusted only, int8", "images_per_s": 45.0},
+         {"mode": "verified, preprocessed", "images_per_s": 125.0},
+         {"mode": "private + verified", "images_per_s": 60.0, "amortised_images_per_s": 30.0}]
+
+
+class Plots(unittest.TestCase):
+    def setUp(self):
+        self.folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+        results = {f"vgg16/{p['threads']}/{p['peer']}": p for p in PEERS}
+        self.write("here-peers.json", {"format": "slalom-peers", "version": 1, "results": results})
+        runs = [{"model": "plans/vgg16.slalom", "threads": t, "modes": MODES} for t in (1, 4)]
+        self.write("here-network.json", {"runs": runs})
+
+    def write(self, name, what):
+        (self.folder / name).write_text(what if isinstance(what, str) else json.dumps(what))
+
+    def plots(self, out, *more, seed="0"):
+        files = sorted(self.folder.glob("*.json"))
+        command = [sys.executable, ROOT / "tools/plots.py", "--out", self.folder / out, *more, *files]
+        return subprocess.run(command, capture_output=True, text=True,
+                              env={**os.environ, "PYTHONHASHSEED": seed})
+
+    def cells(self, done, label):
+        """What the first table says of something, one text for each number of threads."""
+        rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines())
+        return next(row[1:] for row in rows if row[0] == label)
+
+    def test_same_bytes(self):
+        for out, seed in (("a", "1"), ("b", "2")):
+            done = self.plots(out, seed=seed)
+            self.assertEqual(done.returncode, 0, done.stderr)
+        drawn = {p.name: p.read_bytes() for p in (self.folder / "a").iterdir()}
+        self.assertEqual(set(drawn), {"here-vgg16.svg", "here-threads.svg", "here-latency.svg"})
+        self.assertEqual(drawn, {p.name: p.read_bytes() for p in (self.folder / "b").iterdir()})
+
+    def test_ratios(self):
+        done = self.plots("a", "--no-plots")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        # The strongest with one thread is the faster kind of a peer's int8, with four its other.
+        self.assertEqual(self.cells(done, "verified, preprocessed"), ["125 (2.50x)", "125 (1.25x)"])
+        self.assertEqual(self.cells(done, "private + verified"), ["60.0 [30.0] (1.20x)", "60.0 [30.0] (0.60x)"])
+        self.assertEqual(self.cells(done, "ONNX Runtime int8"), ["50.0 (1.00x)", "100 (1.00x)"])
+        self.assertFalse((self.folder / "a").exists())
+
+    def test_other_files(self):
+        self.write("here-other.json", {"benchmarks": []})
+        done = self.plots("a", "--no-plots")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("passed over: here-other.json", done.stderr)
+        self.write("here-cut.json", '{"format": "slalom-pe')
+        done = self.plots("a", "--no-plots")
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("here-cut.json", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
