@@ -11,6 +11,7 @@
 
 #include "cli/command.h"
 #include "cli/failure.h"
+#include "untrusted/device/remote/address.h"
 #include "untrusted/host/device_worker.h"
 
 namespace slalom::cli {
@@ -26,16 +27,29 @@ struct Options {
 
 // The worker is a program of its own; this only becomes it.
 int device(const Options& o) {
+  if (o.plan.empty() && !device::remote::parse_address(o.listen)) {
+    throw Stop(
+        Errc::kInvalidArgument,
+        fmt::format("a worker at the Unix socket '{}' needs a MODEL; only one that listens at "
+                    "HOST:PORT gets it from the host",
+                    o.listen));
+  }
   std::error_code error;
   const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
   const std::string program = (self.parent_path() / "slalom-device").string();
-  std::vector<std::string> words{program,  "--device",    o.device,
-                                 "--plan", o.plan,        "--listen",
-                                 o.listen, "--max-batch", fmt::format("{}", o.max_batch)};
-  if (o.threads > 0) {
-    words.emplace_back("--threads");
-    words.push_back(fmt::format("{}", o.threads));
-  }
+  std::vector<std::string> words{program,
+                                 "--device",
+                                 o.device,
+                                 "--listen",
+                                 o.listen,
+                                 "--max-batch",
+                                 fmt::format("{}", o.max_batch)};
+  const auto add = [&](const char* name, std::string value) {
+    words.emplace_back(name);
+    words.push_back(std::move(value));
+  };
+  if (!o.plan.empty()) add("--plan", o.plan);
+  if (o.threads > 0) add("--threads", fmt::format("{}", o.threads));
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
@@ -48,20 +62,25 @@ int device(const Options& o) {
 
 Action define_device(CLI::App& app) {
   const auto o = std::make_shared<Options>();
-  app.add_option("model", o->plan, "Plan file")->type_name("MODEL")->required();
-  app.add_option("--listen", o->listen, "Unix socket to make and listen on")
-      ->type_name("PATH")
+  app.add_option("model", o->plan,
+                 "Plan file; with HOST:PORT it may be left out, and each host sends its own")
+      ->type_name("MODEL");
+  app.add_option(
+         "--listen", o->listen,
+         "Where to listen: the path of a Unix socket to make, or HOST:PORT for other machines "
+         "([::1]:7000 with IPv6)")
+      ->type_name("WHERE")
       ->required();
   app.add_option("--device", o->device, "What computes: cpu, or cuda:N (NVIDIA GPU N)")
       ->type_name("WHAT")
       ->check(CLI::Validator(
           [](std::string& value) {
-            return value.starts_with("unix:") || !host::is_device(value) ? "write cpu or cuda:N"
-                                                                         : std::string();
+            return host::computes_here(value) ? std::string() : "write cpu or cuda:N";
           },
           ""))
       ->capture_default_str();
-  app.add_option("--max-batch", o->max_batch, "The largest micro-batch that it serves")
+  app.add_option("--max-batch", o->max_batch,
+                 "The largest micro-batch that it serves (over TCP, whatever a host asks for)")
       ->type_name("N")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
@@ -70,9 +89,17 @@ Action define_device(CLI::App& app) {
       ->capture_default_str();
   app.footer(
       "Runs a device worker by hand. It computes linear layers and is never trusted.\n\n"
-      "Example:\n"
+      "Example, on one machine:\n"
       "  slalom device net.slalom --listen /tmp/worker.sock &\n"
-      "  slalom run net.slalom --input cat.jpg --device unix:/tmp/worker.sock");
+      "  slalom run net.slalom --input cat.jpg --device unix:/tmp/worker.sock\n\n"
+      "Example, over TCP:\n"
+      "  gpu$ slalom device --listen 10.0.0.2:7000 --device cuda:0\n"
+      "  tee$ slalom run net.slalom --input cat.jpg --device tcp:10.0.0.2:7000\n\n"
+      "TCP is neither encrypted nor asks who connects. Wrong answers are caught whoever makes "
+      "them, but\n"
+      "inputs can be read on the way unless run has --privacy pads, and anybody who reaches the "
+      "port\n"
+      "can use the device: listen on a private network, or behind a tunnel.");
   return [o] { return device(*o); };
 }
 

@@ -69,7 +69,8 @@ std::string Help::make_usage(const CLI::App* app, std::string name) const {
   if (!app->get_subcommands({}).empty()) out += " COMMAND";
   for (const CLI::Option* option :
        app->get_options([](const CLI::Option* o) { return o->get_positional(); })) {
-    out += " " + type_of(option);
+    const std::string type = type_of(option);
+    out += option->get_required() ? " " + type : " [" + type + "]";
   }
   for (const CLI::Option* option : app->get_options(
            [](const CLI::Option* o) { return o->get_required() && !o->get_positional(); })) {

@@ -65,7 +65,9 @@ void check(const ModeOptions& o) {
     if (device != "none" && !host::is_device(device)) {
       throw Stop(
           Errc::kInvalidArgument,
-          fmt::format("--device {} is not known; write none, cpu, cuda:N or unix:PATH", device));
+          fmt::format(
+              "--device {} is not known; write none, cpu, cuda:N, unix:PATH or tcp:HOST:PORT",
+              device));
     }
   }
   if (none(o) && o.privacy != Privacy::kOff) {
@@ -112,8 +114,8 @@ void add_tuning_options(CLI::App& app, ModeOptions& o) {
   app.add_option(
          "--device", o.devices,
          "Who computes the linear layers: cpu (a worker process), cuda:N (NVIDIA GPU N), unix:PATH "
-         "(a worker that listens there), or none (all in the trusted process); several share the "
-         "load")
+         "(a worker that listens there), tcp:HOST:PORT (a worker of another machine, see slalom "
+         "device --help), or none (all in the trusted process); several share the load")
       ->type_name("WHERE")
       ->allow_extra_args(false)
       ->default_str("cpu")
@@ -133,6 +135,11 @@ void add_tuning_options(CLI::App& app, ModeOptions& o) {
   app.add_option("--device-threads", o.device_threads, "Threads of a started worker (0: all)")
       ->type_name("N")
       ->check(CLI::Range(0, 1024))
+      ->capture_default_str()
+      ->group(tuning);
+  app.add_option("--tcp-streams", o.tcp_streams, "Connections to each tcp: worker")
+      ->type_name("N")
+      ->check(CLI::Range(1, 16))
       ->capture_default_str()
       ->group(tuning);
   app.add_option("--micro-batch", o.micro_batch, "Images that share one request to a device")
@@ -158,6 +165,7 @@ host::EngineOptions engine_options(const std::string& plan_file, const ModeOptio
   out.plan_file = plan_file;
   if (!o.devices.empty()) out.devices = o.devices;
   out.device_threads = o.device_threads;
+  out.device_streams = o.tcp_streams;
   out.listen = o.listen;
   runtime::Options& options = out.modes.options;
   options.integrity = none(o) ? Integrity::kOff : o.integrity;  // nothing leaves, nothing to check

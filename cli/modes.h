@@ -25,6 +25,7 @@ struct ModeOptions {
   std::uint32_t soundness_bits = 40;
   std::size_t trusted_threads = 0;  // 0: all processors
   std::size_t device_threads = 0;   // 0: all processors
+  std::size_t tcp_streams = 4;
   std::size_t micro_batch = 4;
   std::size_t in_flight = 3;
   std::uint64_t timeout_ms = 10'000;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // slalom-device: a device worker. It loads a plan's linear layers into one device and computes what
-// is asked of it over channel segments that a host hands to it. Nobody has to believe its answers.
+// is asked of it over channel segments that a host hands to it, or over TCP by such a worker of
+// another machine. Nobody has to believe its answers.
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -19,6 +20,8 @@
 #include <utility>
 
 #include "device/make_device.h"
+#include "device/remote/address.h"
+#include "device/remote/listener.h"
 #include "outside.h"
 #include "untrusted/host/device_worker.h"
 #include "untrusted/host/outcome.h"
@@ -33,24 +36,35 @@ using host::Failure;
 
 constexpr std::string_view kUsage =
     "usage: slalom-device --device WHAT --plan FILE (--listen PATH | --channel-fd N)\n"
-    "                     [--max-batch N] [--threads N]\n"
+    "                     [--max-batch N] [--threads N] [--streams N]\n"
+    "       slalom-device --device WHAT --listen HOST:PORT [--plan FILE] [--max-batch N]\n"
+    "                     [--threads N]\n"
     "\n"
     "Computes a plan's linear layers for a trusted process, which checks every answer.\n"
-    "  --device WHAT    what computes: cpu (this machine's processor) or cuda:N (NVIDIA GPU N)\n"
-    "  --plan FILE      the network (slalom convert, slalom model)\n"
-    "  --listen PATH    serve the hosts that connect to this Unix socket, one after another:\n"
-    "                   slalom run ... --device unix:PATH\n"
-    "  --channel-fd N   serve the host at the other end of this inherited socket\n"
-    "  --max-batch N    the largest micro-batch (default 4)\n"
-    "  --threads N      threads (default: one for each processor)\n";
+    "  --device WHAT       what computes: cpu (this machine's processor), cuda:N (NVIDIA GPU N), "
+    "or,\n"
+    "                      without --listen HOST:PORT, tcp:HOST:PORT (a worker that listens "
+    "there)\n"
+    "  --plan FILE         the network (slalom convert, slalom model); over TCP the only one "
+    "served\n"
+    "  --listen PATH       serve the hosts that connect to this Unix socket, one after another:\n"
+    "                      slalom run ... --device unix:PATH\n"
+    "  --listen HOST:PORT  serve other machines over TCP, one after another, with any plan:\n"
+    "                      slalom run ... --device tcp:HOST:PORT\n"
+    "  --channel-fd N      serve the host at the other end of this inherited socket\n"
+    "  --max-batch N       the largest micro-batch (default 4; over TCP, what the host asks for)\n"
+    "  --threads N         threads (default: one for each processor)\n"
+    "  --streams N         connections to the worker of tcp: (default 4)\n";
 
 struct Arguments {
   std::string device;
   std::string plan;
-  std::string listen;
+  std::string listen;  // a path, or
+  std::optional<device::remote::Address> address;
   int channel_fd = -1;
   std::size_t max_batch = 4;
   std::size_t threads = 0;
+  std::size_t streams = 4;
 };
 
 template <class T>
@@ -70,20 +84,26 @@ std::optional<Arguments> parse(int count, char** values) {
     } else if (name == "--plan") {
       out.plan = value;
     } else if (name == "--listen") {
-      out.listen = value;
+      // A path of a socket that looks like an address can be written ./HOST:PORT.
+      out.address = device::remote::parse_address(value);
+      if (!out.address) out.listen = value;
     } else if (name == "--channel-fd") {
       good = parse_number(value, 0, 1 << 20, out.channel_fd);
     } else if (name == "--max-batch") {
       good = parse_number<std::size_t>(value, 1, 1024, out.max_batch);
     } else if (name == "--threads") {
       good = parse_number<std::size_t>(value, 1, 1024, out.threads);
+    } else if (name == "--streams") {
+      good = parse_number<std::size_t>(value, 1, device::remote::kMostStreams, out.streams);
     } else {
       good = false;
     }
     if (!good) return std::nullopt;
   }
+  const int ways =
+      (out.listen.empty() ? 0 : 1) + (out.address ? 1 : 0) + (out.channel_fd < 0 ? 0 : 1);
   if (count % 2 == 0 || !host::is_device(out.device) || out.device.starts_with("unix:") ||
-      out.plan.empty() || out.listen.empty() == (out.channel_fd < 0)) {
+      ways != 1 || (out.address ? !host::computes_here(out.device) : out.plan.empty())) {
     return std::nullopt;
   }
   return out;
@@ -95,15 +115,19 @@ struct Loaded {
   worker::Greeting greeting;
 };
 
-host::Outcome<Loaded> load(const Arguments& arguments) {
-  auto file = host::read_plan_file(arguments.plan);
-  if (!file) return file.failure();
+Result<std::unique_ptr<device::Device>> make_device(const Arguments& arguments) {
   const std::size_t threads = arguments.threads != 0
                                   ? arguments.threads
                                   : std::max(1U, outside::process_state().processors);
+  return device::make_device(arguments.device, threads, arguments.streams);
+}
+
+host::Outcome<Loaded> load(const Arguments& arguments) {
+  auto file = host::read_plan_file(arguments.plan);
+  if (!file) return file.failure();
   Loaded out;
-  auto made = device::make_device(arguments.device, threads);
-  if (!made) return Failure{made.error().code, arguments.device + ": " + made.error().message};
+  auto made = make_device(arguments);
+  if (!made) return Failure{made.error().code, made.error().message};
   out.device = std::move(*made);
   if (const Status loaded = out.device->load(file->plan, arguments.max_batch); !loaded.ok()) {
     return Failure{loaded.error().code, loaded.error().message};
@@ -124,6 +148,37 @@ void serve(int socket, Loaded& loaded) {
   }
 }
 
+// serve_tcp serves other machines until the process is ended.
+int serve_tcp(const Arguments& arguments) {
+  auto socket = device::remote::listen_at(*arguments.address);
+  if (!socket) {
+    return fail({socket.error().code, "cannot listen at " + arguments.address->host + ", port " +
+                                          arguments.address->port + ": " + socket.error().message});
+  }
+  // Better said now than to the first client.
+  if (const auto made = make_device(arguments); !made) {
+    return fail({made.error().code, arguments.device + ": " + made.error().message});
+  }
+  const std::string where = device::remote::bound_address(socket->get());
+  device::remote::ListenerOptions options{.make_device = [&] { return make_device(arguments); }};
+  if (!arguments.plan.empty()) {
+    auto file = host::read_plan_file(arguments.plan);
+    if (!file) return fail(file.failure());
+    options.plan = file->plan;
+    options.digest = file->digest;
+  }
+  device::remote::Listener listener(std::move(*socket), options);
+  if (options.plan != nullptr) {
+    if (const Status loaded = listener.load(arguments.max_batch); !loaded.ok()) {
+      return fail({loaded.error().code, loaded.error().message});
+    }
+  }
+  std::printf("%s serves tcp:%s\n", arguments.device.c_str(), where.c_str());
+  std::fflush(stdout);
+  const Status ended = listener.serve();
+  return ended.ok() ? 0 : fail({ended.error().code, ended.error().message});
+}
+
 }  // namespace
 
 int main(int count, char** values) {
@@ -136,6 +191,7 @@ int main(int count, char** values) {
     std::fwrite(kUsage.data(), 1, kUsage.size(), stderr);
     return 1;
   }
+  if (arguments->address) return serve_tcp(*arguments);
   outside::Descriptor listener;
   if (!arguments->listen.empty()) {
     auto made = host::listen_at(arguments->listen);
@@ -145,11 +201,12 @@ int main(int count, char** values) {
   const outside::Descriptor socket(arguments->channel_fd);
   auto loaded = load(*arguments);
   if (!loaded) {
-    if (socket.valid()) {
-      static_cast<void>(worker::send_greeting(
-          socket.get(), {.status = static_cast<std::uint32_t>(loaded.failure().code)}));
-    }
-    return fail(loaded.failure());
+    const Failure& failure = loaded.failure();
+    if (!socket.valid()) return fail({failure.code, arguments->device + ": " + failure.message});
+    static_cast<void>(worker::send_greeting(
+        socket.get(),
+        {.status = static_cast<std::uint32_t>(failure.code), .reason = failure.message}));
+    return host::exit_code(failure.code);
   }
   if (socket.valid()) {
     serve(socket.get(), *loaded);

@@ -2,33 +2,52 @@
 #include "device/make_device.h"
 
 #include <charconv>
+#include <optional>
 #include <utility>
 
 #include "base/cpu.h"
 #include "device/cpu/cpu_device.h"
 #include "device/gpu/cuda_accelerator.h"
 #include "device/gpu/gpu_device.h"
+#include "device/remote/remote_device.h"
 
 namespace slalom::device {
+namespace {
 
-Result<std::unique_ptr<Device>> make_device(std::string_view name, std::size_t threads) {
+constexpr std::string_view kCuda = "cuda:";
+constexpr std::string_view kTcp = "tcp:";
+
+// gpu_index reads "cuda" and "cuda:N".
+std::optional<int> gpu_index(std::string_view name) {
+  if (name == "cuda") return 0;
+  if (!name.starts_with(kCuda)) return std::nullopt;
+  name.remove_prefix(kCuda.size());
+  int index = 0;
+  const auto read = std::from_chars(name.data(), name.data() + name.size(), index);
+  if (read.ec != std::errc{} || read.ptr != name.data() + name.size() || index < 0 || index > 999) {
+    return std::nullopt;
+  }
+  return index;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Device>> make_device(std::string_view name, std::size_t threads,
+                                            std::size_t streams) {
   std::unique_ptr<Device> out;
   if (name == "cpu") {
     out = std::make_unique<CpuDevice>(
         CpuDeviceOptions{.cpu = base::detect_cpu(), .threads = threads});
     return out;
   }
-  constexpr std::string_view kCuda = "cuda:";
-  int index = 0;
-  if (name != "cuda") {
-    const char* const end = name.data() + name.size();
-    const auto read =
-        std::from_chars(name.data() + std::min(kCuda.size(), name.size()), end, index);
-    if (!name.starts_with(kCuda) || read.ec != std::errc{} || read.ptr != end) {
-      return Error{Errc::kInvalidArgument, "a worker computes with cpu or cuda:N"};
-    }
+  if (name.starts_with(kTcp)) {
+    return make_remote_device(name.substr(kTcp.size()), {.streams = streams});
   }
-  auto gpu = gpu::make_cuda_accelerator(index);
+  const auto index = gpu_index(name);
+  if (!index) {
+    return Error{Errc::kInvalidArgument, "a worker computes with cpu, cuda:N or tcp:HOST:PORT"};
+  }
+  auto gpu = gpu::make_cuda_accelerator(*index);
   if (!gpu) return gpu.error();
   out = std::make_unique<GpuDevice>(std::move(*gpu), GpuDeviceOptions{});
   return out;

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "device/remote/address.h"
 #include "untrusted/host/unix_socket.h"
 #include "worker/endpoint.h"
 #include "worker/handover.h"
@@ -19,6 +20,7 @@ namespace slalom::host {
 namespace {
 
 constexpr std::string_view kUnix = "unix:";
+constexpr std::string_view kTcp = "tcp:";
 // A worker that listens has loaded its plan before; if it does not greet, it serves another host.
 constexpr std::chrono::milliseconds kGreetingTime{10'000};
 
@@ -38,10 +40,17 @@ bool wait_readable(int socket, std::chrono::milliseconds time) {
 
 bool is_device(std::string_view spec) {
   if (spec.starts_with(kUnix)) return spec.size() > kUnix.size();
+  if (spec.starts_with(kTcp)) {
+    return device::remote::parse_address(spec.substr(kTcp.size())).has_value();
+  }
   if (spec == "cpu" || spec == "cuda") return true;
   const std::string_view number = spec.substr(std::min(spec.find(':') + 1, spec.size()));
   return spec.starts_with("cuda:") && !number.empty() && number.size() <= 3 &&
          number.find_first_not_of("0123456789") == std::string_view::npos;
+}
+
+bool computes_here(std::string_view spec) {
+  return is_device(spec) && !spec.starts_with(kUnix) && !spec.starts_with(kTcp);
 }
 
 Done DeviceWorker::begin(std::size_t max_batch) {
@@ -72,6 +81,9 @@ Done DeviceWorker::spawn() {
   if (setup_.threads != 0) {
     arguments.insert(arguments.end(), {"--threads", std::to_string(setup_.threads)});
   }
+  if (setup_.streams != 0) {
+    arguments.insert(arguments.end(), {"--streams", std::to_string(setup_.streams)});
+  }
   const std::array<int, 1> passed{theirs.get()};
   auto child = Child::spawn(setup_.program, arguments, passed);
   if (!child) return child.failure();
@@ -93,7 +105,8 @@ Done DeviceWorker::ready() {
                    how.empty() ? name + "failed at its start: " + greeting.error().message : how};
   }
   if (greeting->status != 0) {
-    return Failure{static_cast<Errc>(greeting->status), name + "cannot load the plan"};
+    return Failure{static_cast<Errc>(greeting->status),
+                   name + "cannot be used: " + greeting->reason};
   }
   if (greeting->digest != setup_.digest) {
     return Failure{Errc::kMalformed, name + "has loaded another plan"};

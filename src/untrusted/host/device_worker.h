@@ -14,11 +14,13 @@
 namespace slalom::host {
 
 // is_device says whether `spec` names a device: "cpu", "cuda:N" (NVIDIA GPU N of this machine;
-// "cuda" is the first), or "unix:PATH".
+// "cuda" is the first), "unix:PATH", or "tcp:HOST:PORT" (a worker on another machine).
 [[nodiscard]] bool is_device(std::string_view spec);
+// computes_here says that a device is a processor or GPU of this machine, not a way to a worker.
+[[nodiscard]] bool computes_here(std::string_view spec);
 
-// DeviceWorker is one device as the host knows it: a worker process that this host started, or one
-// that listens at a Unix socket.
+// DeviceWorker is one device as the host knows it: a worker process that this host started (for a
+// device on another machine, one that passes jobs on), or one that listens at a Unix socket.
 class DeviceWorker {
  public:
   struct Setup {
@@ -28,6 +30,7 @@ class DeviceWorker {
     model::Digest digest{};
     std::size_t threads = 0;    // 0: the worker's default
     std::size_t max_batch = 1;  // that will be asked for
+    std::size_t streams = 0;    // TCP connections to another machine; 0: the worker's default
   };
   explicit DeviceWorker(Setup setup) : setup_(std::move(setup)) {}
 

@@ -48,7 +48,9 @@ Outcome<std::vector<std::string>> device_list(const std::vector<std::string>& sp
     }
     if (!is_device(spec)) {
       return Failure{Errc::kInvalidArgument,
-                     "'" + spec + "' is no device; there are none, cpu, cuda:N and unix:PATH"};
+                     "'" + spec +
+                         "' is no device; there are none, cpu, cuda:N, unix:PATH and "
+                         "tcp:HOST:PORT"};
     }
   }
   if (specs.size() > session::kMaxDevices) {
@@ -153,7 +155,8 @@ Done RunningEngine::start() {
                                               .program = device_program,
                                               .plan_file = options_.plan_file,
                                               .digest = file->digest,
-                                              .threads = options_.device_threads});
+                                              .threads = options_.device_threads,
+                                              .streams = options_.device_streams});
   }
   // The workers load their copy while the trusted process loads its own.
   if (Done begun = begin_devices(options_.modes); !begun) return begun;

@@ -34,10 +34,11 @@ struct Modes {
 struct EngineOptions {
   std::string plan_file;
   // Each is "cpu" or "cuda:N" (a worker process is started), "unix:PATH" (a worker that already
-  // listens there, see `slalom-device --listen`), or, alone, "none" (every layer stays in the
-  // trusted process).
+  // listens there, see `slalom-device --listen`), "tcp:HOST:PORT" (a worker of another machine),
+  // or, alone, "none" (every layer stays in the trusted process).
   std::vector<std::string> devices = {"cpu"};
   std::size_t device_threads = 0;  // of each started worker; 0: all processors
+  std::size_t device_streams = 0;  // connections to a worker of another machine; 0: four
   Modes modes;
   // A path at which other processes may attach to the trusted process (Engine::attach) for as long
   // as this engine lives; empty: nobody may. The file is made with mode 0600 and removed at the

@@ -14,13 +14,14 @@ namespace {
 
 constexpr std::uint64_t kGreetingMagic = 0x3157'4d4f'4c41'4c53;  // "SLALOMW1"
 constexpr std::uint32_t kSegmentMessage = 0x0047'4553;           // "SEG"
-constexpr std::size_t kGreetingBytes = 8 + 4 + 4 + 4 + 32;
+constexpr std::size_t kGreetingBytes = 8 + 4 + 4 + 4 + 32 + 4;   // and the reason
 
 }  // namespace
 
 Status send_greeting(int socket, const Greeting& greeting) {
   base::ArchiveWriter out;
   out(kGreetingMagic, kHandoverVersion, greeting.status, greeting.max_batch, greeting.digest);
+  out(greeting.reason.substr(0, kMostReason));
   return outside::send(socket, out.bytes());
 }
 
@@ -34,10 +35,20 @@ Result<Greeting> receive_greeting(int socket) {
   greeting.status = in.read<std::uint32_t>();
   greeting.max_batch = in.read<std::uint32_t>();
   const auto digest = in.take(greeting.digest.size());
-  if (!right || greeting.status > static_cast<std::uint32_t>(Errc::kInternal)) {
+  const auto length = in.read<std::uint32_t>();
+  if (!right || greeting.status > static_cast<std::uint32_t>(Errc::kInternal) ||
+      length > kMostReason) {
     return Error{Errc::kMalformed, "no device worker of this version"};
   }
   std::memcpy(greeting.digest.data(), digest.data(), digest.size());
+  greeting.reason.resize(length);
+  if (length > 0) {
+    const auto text = std::as_writable_bytes(std::span(greeting.reason));
+    SLALOM_TRY(outside::receive(socket, text, nullptr));
+  }
+  for (char& c : greeting.reason) {
+    if (c < ' ' || c > '~') c = '?';
+  }
   return greeting;
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 #include "device/device.h"
 #include "model/plan.h"
@@ -16,14 +17,17 @@
 
 namespace slalom::worker {
 
-inline constexpr std::uint32_t kHandoverVersion = 1;
+inline constexpr std::uint32_t kHandoverVersion = 2;
 
-// Greeting is the worker's first message. status 0: ready; else the Errc with which loading failed.
+// Greeting is the worker's first message. status 0: ready; else the Errc with which loading failed,
+// and a sentence that says why (of printable characters, at most kMostReason).
 struct Greeting {
   std::uint32_t status = 0;
   std::uint32_t max_batch = 0;
   model::Digest digest{};
+  std::string reason;
 };
+inline constexpr std::size_t kMostReason = 512;
 
 [[nodiscard]] Status send_greeting(int socket, const Greeting& greeting);
 // kMalformed: the peer is no worker of this version; kUnavailable: it is gone.

@@ -32,6 +32,7 @@ class Served {
   Served(ShmEndpoint& endpoint, device::Device& device) : endpoint_(endpoint), device_(device) {}
   // The segment's memory goes after this: nothing may be left that writes to it.
   ~Served() {
+    if (!begun_.empty()) device_.abandon();
     for (const Begun& begun : begun_) {
       if (begun.started) static_cast<void>(device_.finish());
     }
@@ -57,12 +58,16 @@ class Served {
     const Begun begun = begun_.front();
     begun_.pop_front();
     const bool done = begun.started && device_.finish().ok();
-    const auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - begun.at);
+    auto ns = done ? device_.computed_ns() : 0;
+    if (ns == 0) {
+      ns = static_cast<std::uint64_t>(
+          std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - begun.at).count());
+    }
     endpoint_.answer(
         {.sequence = begun.request.sequence,
          .status = done ? channel::AnswerStatus::kDone : channel::AnswerStatus::kFailed,
          .output_bytes = done ? begun.request.output_bytes : 0,
-         .device_ns = static_cast<std::uint64_t>(ns.count())});
+         .device_ns = ns});
   }
 
  private:
