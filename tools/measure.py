@@ -6,7 +6,8 @@
 
 Parts: field (fused passes, ns and cycles a word for each instruction set), linear (our exact integer
 layers beside oneDNN's own primitives, same run), trusted (the trusted side alone on whole networks,
-beside the same network wholly inside), network (the command, all modes, with a CPU worker).
+beside the same network wholly inside), network (the command, all modes, with a CPU worker), paper
+(layers of the paper's micro-benchmarks, computed and checked).
 Every benchmark is repeated and its median taken. Raw results go to DIR as JSON. Build first: make build.
 """
 import argparse
@@ -14,6 +15,7 @@ import collections
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -131,7 +133,21 @@ def network(bench):
                 m["checks"]["performed"], m["checks"]["failed"]] for m in modes])
 
 
-PARTS = {"field": field, "linear": linear, "trusted": trusted, "network": network}
+def paper(bench):
+    print("## The paper's micro-benchmarks, one core: us an image, and how much faster the check is\n")
+    results = bench.run("bench_paper", "paper/")
+    rows = collections.defaultdict(dict)
+    for name, r in results.items():
+        shape, what = re.fullmatch(r"paper/(.*)/(compute|(?:preprocessed|batched)/images:\d+)", name).groups()
+        rows[shape][what] = f"{r['us']:.1f}" + (f" ({r['faster']:.1f}x)" if "faster" in r else "")
+    for kind in ("dense", "conv", "separable"):
+        mine = {shape: row for shape, row in rows.items() if shape.startswith(kind)}
+        columns = list(dict.fromkeys(what for row in mine.values() for what in row))
+        table(["shape", *[c.replace("images:", "") for c in columns]],
+              [[shape, *[row.get(c, "-") for c in columns]] for shape, row in mine.items()])
+
+
+PARTS = {"field": field, "linear": linear, "trusted": trusted, "network": network, "paper": paper}
 
 
 def main():
