@@ -193,14 +193,20 @@ void Listener::host(const Hello& hello) {
 }
 
 bool Listener::wait_for_streams(std::size_t count) {
+  const auto end = Clock::now() + options_.greeting;
   std::unique_lock lock(mutex_);
-  changed_.wait_for(lock, options_.greeting, [&] {
-    return ending_ || std::all_of(sockets_.begin(), sockets_.end(),
-                                  [](const auto& socket) { return socket.valid(); });
-  });
-  return !ending_ && sockets_.size() == count &&
-         std::all_of(sockets_.begin(), sockets_.end(),
-                     [](const auto& socket) { return socket.valid(); });
+  const auto all_here = [&] {
+    return sockets_.size() == count &&
+           std::all_of(sockets_.begin(), sockets_.end(),
+                       [](const auto& socket) { return socket.valid(); });
+  };
+  while (!ending_ && !all_here()) {
+    // A client that is gone is not waited for.
+    pollfd first{.fd = sockets_[0].get(), .events = POLLRDHUP, .revents = 0};
+    if (Clock::now() >= end || poll(&first, 1, 0) != 0) return false;
+    changed_.wait_for(lock, kTurn);
+  }
+  return !ending_;
 }
 
 Reply Listener::make_ready(int socket, const Hello& hello) {

@@ -132,7 +132,9 @@ Status Session::read(std::size_t stream) {
 Status Session::take(std::size_t stream, const JobHeader& header, Slot*& slot) {
   std::unique_lock lock(mutex_);
   Slot& here = slots_[header.id % kWindow];
-  // The client may know an answer before the thread that sent it has said so.
+  // The client may have an answer before the thread that sent it has said so; it cannot have one
+  // that is not on its way.
+  if (header.id == here.id + kWindow && !here.answered) return kBroken;
   changed_.wait(lock, [&] { return ended_ || header.id != here.id + kWindow; });
   if (ended_ || header.id != here.id) return kBroken;
   if (here.taken) {
@@ -168,6 +170,7 @@ Status Session::begin(const JobHeader& header, Slot& slot) {
   slot.header = header;
   slot.streams = 0;
   slot.parts_left = 0;
+  slot.answered = false;
   slot.answers_left = 0;
   for (std::size_t s = 0; s < streams_.count(); ++s) {
     if (part_of(header.id, header.input_bytes, streams_.count(), s)) ++slot.parts_left;
@@ -182,8 +185,13 @@ void Session::answer(std::uint64_t id, Status status, std::chrono::nanoseconds c
       .id = id,
       .computed_ns = static_cast<std::uint64_t>(computed.count()),
       .status = status.ok() ? std::uint8_t{0} : static_cast<std::uint8_t>(status.error().code)};
-  // The slot and its buffer stay until the last part is sent: nobody else writes to them.
-  const std::span<const std::byte> output = slots_[index].job.output;
+  std::span<const std::byte> output;
+  {
+    const std::lock_guard lock(mutex_);
+    slots_[index].answered = true;
+    output = slots_[index].job.output;
+  }
+  // The slot and its buffer stay until the last part is sent.
   const std::size_t count = streams_.count();
   for (std::size_t s = 0; s < count; ++s) {
     const auto part = part_of(id, output.size(), count, s);
@@ -199,7 +207,7 @@ void Session::sent(std::size_t tag) {
   Slot& slot = slots_[tag];
   if (--slot.answers_left != 0) return;
   free_buffers_.push_back(slot.buffer);
-  slot.taken = false;
+  slot.taken = slot.answered = false;
   slot.id += kWindow;
   changed_.notify_all();
 }

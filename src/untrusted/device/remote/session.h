@@ -67,6 +67,7 @@ class Session final : private Streams::Handler {
     std::size_t buffer = 0;
     std::uint32_t streams = 0;     // bit s: stream s has begun its part
     std::size_t parts_left = 0;    // to be received
+    bool answered = false;         // the answer is on its way
     std::size_t answers_left = 0;  // to be sent
   };
 
