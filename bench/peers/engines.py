@@ -42,6 +42,7 @@ class Torch(Engine):
         torch.set_num_threads(threads)
         self.net = networks.skeleton(network)
         self.net.load_state_dict(torch.load(folder / f"{network}.pt", mmap=True))
+        self.settings = {"capability": torch.backends.cpu.get_cpu_capability()}
         self.dtype, self.traced = torch.float32, {}
         self.integer = precision.startswith("int8")
         if precision == "bf16":
@@ -60,7 +61,7 @@ class Torch(Engine):
         if engine not in torch.backends.quantized.supported_engines:
             raise Unavailable(f"this PyTorch has no quantised engine '{engine}'")
         torch.backends.quantized.engine = engine
-        self.settings = {"quantisation": f"FX static, engine {engine}, weights per channel"}
+        self.settings |= {"quantisation": f"FX static, engine {engine}, weights per channel"}
         # A clamp at 6 costs nothing where the largest code stands for 6 or less: fused as ReLU.
         clamps = any(isinstance(m, torch.nn.ReLU6) for m in self.net.modules())
         if clamps:
@@ -145,9 +146,10 @@ class OpenVino(Engine):
         except Exception as error:  # a missing library is no ImportError everywhere
             raise Unavailable(f"no OpenVINO: {type(error).__name__}: {error}") from None
         self.ov, self.precision = openvino, precision
-        self.settings = {"inference_precision": precision}
         self.core = openvino.Core()
-        if precision == "bf16" and "BF16" not in self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        self.settings = {"inference_precision": precision,
+                         "capabilities": list(self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))}
+        if precision == "bf16" and "BF16" not in self.settings["capabilities"]:
             raise Unavailable("OpenVINO computes no bf16 on this processor")
         self.path = folder / f"{network}.{kind}.onnx"
 
@@ -197,9 +199,8 @@ class Gpu(Engine):
         self.codes = np.clip(np.rint(self.images * 32) + 128, 0, 255).astype(np.uint8)
         self.settings = {**self.settings, "gpu": torch.cuda.get_device_name(), "tf32": self.tf32}
 
-    def calls(self, size, streams):
-        if streams != 1:
-            raise ValueError("a GPU is measured with one stream")
+    def stream(self, size):
+        """One graph with buffers and a stream of its own: copies of one overlap with the work of another."""
         torch = self.torch
         codes = torch.from_numpy(np.ascontiguousarray(np.resize(self.codes, (size, *self.codes.shape[1:]))))
         codes = codes.contiguous(memory_format=torch.channels_last).pin_memory()
@@ -208,20 +209,24 @@ class Gpu(Engine):
         def once():
             x = codes.cuda(non_blocking=True).to(self.dtype)
             logits.copy_(self.net((x - 128) / 32), non_blocking=True)
-        side = torch.cuda.Stream()
-        with torch.inference_mode(), torch.cuda.stream(side):
+        stream = torch.cuda.Stream()
+        with torch.inference_mode(), torch.cuda.stream(stream):
             for _ in range(3):
                 once()
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
-        with torch.inference_mode(), torch.cuda.graph(graph):
+        with torch.inference_mode(), torch.cuda.graph(graph, stream=stream):
             once()
 
-        def call():
-            graph.replay()
-            torch.cuda.synchronize()
+        def call(_memory=(codes, logits)):
+            with torch.cuda.stream(stream):
+                graph.replay()
+                stream.synchronize()
             return logits.float().numpy()
-        return [call]
+        return call
+
+    def calls(self, size, streams):
+        return [self.stream(size) for _ in range(streams)]
 
 
 # name: (library, precision, needs the ONNX files, how it is made)

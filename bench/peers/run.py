@@ -61,7 +61,7 @@ class Contest:
     def configs(self, peer):
         """(batch, streams) in the order in which they are tried; streams share the threads evenly."""
         if peer in GPU_PEERS:
-            return [(b, 1) for b in GPU_BATCHES]
+            return [(b, 1) for b in GPU_BATCHES] + [(b, 2) for b in GPU_BATCHES if b > 1]
         out = [(b, 1) for b in self.options.batches]
         if peer.startswith("slalom"):
             return out  # its own pipeline spreads a batch
@@ -192,6 +192,9 @@ def machine():
     out = {"cpu": fields.get("model name", platform.machine()), "cores": len(os.sched_getaffinity(0)),
            "flags": fields.get("flags", ""), "kernel": platform.release(),
            "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)}
+    siblings = pathlib.Path("/sys/devices/system/cpu/cpu0/topology/thread_siblings_list")
+    if siblings.exists():
+        out["siblings_of_core_0"] = siblings.read_text().strip()
     try:
         listed = subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"],
                                 capture_output=True, text=True)
@@ -220,10 +223,12 @@ def load(path):
     old = json.loads(path.read_text())
     for what in ("machine", "versions"):
         a, b = old[what], fresh[what]
-        differ = [k for k in b if k not in ("kernel", "memory_gib", "gpus") and a.get(k) != b[k]]
+        differ = [k for k in b if k not in ("kernel", "memory_gib", "gpus")
+                  and a.get(k) is not None and a.get(k) != b[k]]
         if differ:
             sys.exit(f"{path} is of another machine or of other packages ({', '.join(differ)} differ); "
                      "choose another --out")
+        a.update(b)
     return old
 
 
@@ -232,6 +237,10 @@ def save(path, data):
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(data, indent=1, sort_keys=True) + "\n")
     os.replace(partial, path)
+
+
+def measured(data, key):
+    return data["results"].get(key, {}).get("status") == "ok"
 
 
 def wanted(options):
@@ -297,7 +306,7 @@ def main():
     data = load(options.out)
     todo = []
     for model, threads, peers in wanted(options):
-        missing = [p for p in peers if f"{model}/{threads}/{p}" not in data["results"]]
+        missing = [p for p in peers if not measured(data, f"{model}/{threads}/{p}")]
         if missing:
             todo.append((model, threads, missing))
     onnx = any(p.startswith(("ort", "openvino")) for _, _, peers in todo for p in peers)
