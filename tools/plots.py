@@ -111,10 +111,24 @@ def bench_rows(machine, data, whole):
                   latency=latency_of(row), note=f"micro-batch {batch}" if batch else "")
 
 
-def read(path):
-    """All rows of a file, or None if it is of another kind."""
+def machine_text(machine):
+    """What a file says of the machine, in a few words."""
+    if not isinstance(machine, dict):
+        return machine or ""
+    parts = [str(machine[k]) for k in ("cpu", "model") if machine.get(k)][:1]
+    parts += [f"{machine['cores']} cores"] if machine.get("cores") else []
+    return ", ".join(parts + sorted({g.split(",")[0] for g in machine.get("gpus", [])}))
+
+
+def read(path, machines):
+    """All rows of a file, or None if it is of another kind. machines gets what it says of its machine."""
     data = json.loads(path.read_text())
     machine = path.stem.split("-")[0]
+    if isinstance(data, dict) and data.get("machine"):
+        known = data.get("format") == "slalom-peers" or "networks" in data or "runs" in data or "modes" in data
+        text = machine_text(data["machine"])
+        if known and len(text) > len(machines.get(machine, "")):
+            machines[machine] = text
     if isinstance(data, dict) and data.get("format") == "slalom-peers":
         return list(peer_rows(machine, data))
     whole = data if isinstance(data, dict) else {}
@@ -254,7 +268,7 @@ def colour(row):
 
 
 class Drawing:
-    def __init__(self, folder):
+    def __init__(self, folder, machines):
         import matplotlib
         matplotlib.use("svg")
         from matplotlib import pyplot
@@ -263,7 +277,10 @@ class Drawing:
             "font.family": ["DejaVu Sans"], "axes.edgecolor": FAINT, "axes.labelcolor": INK,
             "xtick.color": FAINT, "ytick.color": INK, "axes.spines.top": False, "axes.spines.right": False,
             "figure.facecolor": "white", "axes.facecolor": "white", "legend.frameon": False})
-        self.pyplot, self.folder, self.written = pyplot, folder, []
+        self.pyplot, self.folder, self.machines, self.written = pyplot, folder, machines, []
+
+    def on(self, machine):
+        return f"({self.machines.get(machine) or machine + ' machine'})"
 
     def save(self, figure, name):
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -285,9 +302,10 @@ class Drawing:
             self.panel(axis, case)
             title = threads_text(threads)
             if case.baseline:
-                title += f"; dashed: {name_of(case.baseline)}, {number(case.baseline.rate)}, the strongest inside"
+                strongest = f"{name_of(case.baseline)}, {number(case.baseline.rate)}"
+                title += f"; dashed: {strongest}, the strongest inside"
             axis.set_title(title, fontsize=9, loc="left")
-        title = f"{model}, images/s ({machine} machine)"
+        title = f"{model}, images/s {self.on(machine)}"
         if top:
             title += f"; {top.label}, nothing protected: {number(top.rate)}"
         figure.suptitle(title, fontsize=11, x=0.01, ha="left")
@@ -360,7 +378,7 @@ class Drawing:
             axis.set_title(model, fontsize=10, loc="left")
             axis.set_xlabel("trusted threads")
         axes[0][0].set_ylabel("images/s")
-        figure.suptitle(f"Rates over trusted threads ({machine} machine)", fontsize=11, x=0.01, ha="left")
+        figure.suptitle(f"Rates over trusted threads {self.on(machine)}", fontsize=11, x=0.01, ha="left")
         figure.legend(seen.values(), seen.keys(), loc="outside lower center", ncols=4, fontsize=8)
         self.save(figure, f"{machine}-threads")
 
@@ -388,7 +406,7 @@ class Drawing:
             axis.xaxis.grid(True, color=GRID, zorder=0)
             axis.set_title(model, fontsize=10, loc="left")
             axis.set_xlabel("ms an image: p50 (dot) to p99")
-        figure.suptitle(f"One image at a time ({machine} machine)", fontsize=11, x=0.01, ha="left")
+        figure.suptitle(f"One image at a time {self.on(machine)}", fontsize=11, x=0.01, ha="left")
         self.save(figure, f"{machine}-latency")
 
 
@@ -396,8 +414,8 @@ def name_of(row):
     return SHOWN.get(row.label, row.label)
 
 
-def draw(rows, folder):
-    drawing = Drawing(folder)
+def draw(rows, folder, machines):
+    drawing = Drawing(folder, machines)
     found = cases(rows)
     for machine in dict.fromkeys(r.machine for r in rows):
         models = {}
@@ -430,10 +448,10 @@ def main():
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "docs/figures")
     parser.add_argument("--no-plots", action="store_true", help="tables only; needs no matplotlib")
     options = parser.parse_args()
-    rows, passed_over = [], []
+    rows, passed_over, machines = [], [], {}
     for path in sorted(options.files or (ROOT / "bench/results").glob("*.json")):
         try:
-            got = read(path)
+            got = read(path, machines)
         except (OSError, ValueError, KeyError, TypeError) as error:
             sys.exit(f"{path}: {type(error).__name__}: {error}")
         rows += got or []
@@ -442,10 +460,13 @@ def main():
     if not rows:
         sys.exit("no file has results that this program knows")
     rows = best_of(rows)
+    for machine in dict.fromkeys(r.machine for r in rows):
+        if machines.get(machine):
+            print(f"{machine}: {machines[machine]}\n")
     print_tables(rows)
     if not options.no_plots:
         try:
-            written = draw(rows, options.out)
+            written = draw(rows, options.out, machines)
         except ImportError as error:
             sys.exit(f"no plots: {error}; pip install matplotlib, or --no-plots")
         for path in written:

@@ -86,8 +86,8 @@ class Slalom:
     def made(self, timeout):
         if not self.plan.exists():
             name = self.plan.stem
-            made = subprocess.run([self.program, "model", name, "-o", self.plan], capture_output=True, text=True,
-                                  timeout=timeout)
+            made = subprocess.run([self.program, "model", name, "-o", self.plan],
+                                  capture_output=True, text=True, timeout=timeout)
             if made.returncode != 0:
                 raise Failure(made.stderr.strip() or made.stdout.strip())
         return {"status": "ok", "settings": {"mode": self.mode}}
@@ -95,7 +95,7 @@ class Slalom:
     def order(self, timeout, do, batch=1, streams=1, seconds=0.0):
         if do == "finish":
             return {}
-        command = ["taskset", "-c", ",".join(map(str, self.cores)), str(self.program), "bench", str(self.plan),
+        command = ["taskset", "-c", ",".join(map(str, self.cores)), self.program, "bench", self.plan,
                    "--only", self.mode, "--json", "--seconds", str(max(seconds, 0.05)),
                    "--trusted-threads", str(len(self.cores)), "--micro-batch", str(batch)]
         try:

@@ -246,8 +246,11 @@ def measured(data, key):
 def wanted(options):
     """[(model, threads, peers)], smallest networks first."""
     cores = len(os.sched_getaffinity(0))
-    matches = lambda peer: any(peer == w or peer.startswith(w + "-") for w in options.only)
     out = []
+
+    def matches(peer):
+        return any(peer == word or peer.startswith(word + "-") for word in options.only)
+
     for model in options.models:
         for threads in options.threads:
             if threads > cores:
@@ -273,10 +276,16 @@ def prepare(models, options, onnx):
             sys.exit(f"{model} could not be prepared:\n{done.stdout[-3000:]}")
 
 
+def words(text):
+    return [w for w in text.split(",") if w]
+
+
+def numbers(text):
+    return [int(w) for w in words(text)]
+
+
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words = lambda text: [w for w in text.split(",") if w]
-    numbers = lambda text: [int(w) for w in words(text)]
     parser.add_argument("--models", type=words, default=["mobilenet", "resnet50", "vgg16"])
     parser.add_argument("--threads", type=numbers, default=[1, 4, 16])
     parser.add_argument("--batches", type=numbers, default=[1, 8, 32])

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""tools/plots.py: the same results give the same bytes, and ratios are to the strongest of what stays inside."""
+"""tools/plots.py: the same results give the same bytes; ratios are to the strongest that stays inside."""
 import json
 import os
 import pathlib
@@ -14,14 +14,16 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 def peer(name, threads, repetitions):
     middle = sorted(repetitions)[len(repetitions) // 2]
-    return {"status": "ok", "model": "vgg16", "threads": threads, "peer": name, "repetitions": repetitions,
-            "images_per_s": middle, "batch": 8, "streams": 1, "latency_ms": {"p50": 3.0, "p99": 4.5, "calls": 9}}
+    return {"status": "ok", "model": "vgg16", "threads": threads, "peer": name,
+            "repetitions": repetitions, "images_per_s": middle, "batch": 8, "streams": 1,
+            "latency_ms": {"p50": 3.0, "p99": 4.5, "calls": 9}}
 
 
 PEERS = [peer("ort-int8-u8s8", 1, [39.0, 40.0, 41.0]), peer("ort-int8-s8s8", 1, [49.0, 50.0, 51.0]),
          peer("torch-fp32", 1, [5.0, 5.0, 5.0]), peer("ort-int8-u8s8", 4, [100.0, 100.0, 100.0]),
          {"status": "unavailable", "model": "vgg16", "threads": 1, "peer": "gpu-fp16", "error": "no GPU"}]
-MODES = [{"mode": "float32 baseline", "images_per_s": 4.0}, {"mode": "trusted only, int8", "images_per_s": 45.0},
+MODES = [{"mode": "float32 baseline", "images_per_s": 4.0},
+         {"mode": "trusted only, int8", "images_per_s": 45.0},
          {"mode": "verified, preprocessed", "images_per_s": 125.0},
          {"mode": "private + verified", "images_per_s": 60.0, "amortised_images_per_s": 30.0}]
 
@@ -30,7 +32,8 @@ class Plots(unittest.TestCase):
     def setUp(self):
         self.folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
         results = {f"vgg16/{p['threads']}/{p['peer']}": p for p in PEERS}
-        self.write("here-peers.json", {"format": "slalom-peers", "version": 1, "results": results})
+        self.write("here-peers.json", {"format": "slalom-peers", "version": 1, "results": results,
+                                       "machine": {"cpu": "Some Processor", "cores": 4}})
         runs = [{"model": "plans/vgg16.slalom", "threads": t, "modes": MODES} for t in (1, 4)]
         self.write("here-network.json", {"runs": runs})
 
@@ -63,6 +66,7 @@ class Plots(unittest.TestCase):
         self.assertEqual(self.cells(done, "verified, preprocessed"), ["125 (2.50x)", "125 (1.25x)"])
         self.assertEqual(self.cells(done, "private + verified"), ["60.0 [30.0] (1.20x)", "60.0 [30.0] (0.60x)"])
         self.assertEqual(self.cells(done, "ONNX Runtime int8"), ["50.0 (1.00x)", "100 (1.00x)"])
+        self.assertIn("here: Some Processor, 4 cores", done.stdout)
         self.assertFalse((self.folder / "a").exists())
 
     def test_other_files(self):
