@@ -31,6 +31,7 @@ PACKAGES = ("torch", "onnxruntime", "onnx", "openvino", "numpy")
 CPU_PEERS = ("torch-fp32", "torch-bf16", "torch-int8-x86", "torch-int8-onednn", "ort-fp32",
              "ort-int8-u8s8", "ort-int8-s8s8", "openvino-fp32", "openvino-bf16", "openvino-int8")
 GPU_PEERS = ("gpu-fp32", "gpu-tf32", "gpu-fp16", "gpu-int8")
+ALL_PEERS = (*CPU_PEERS, *GPU_PEERS, *SLALOM_PEERS)
 GPU_BATCHES = (1, 32, 128, 256)
 HOPELESS = 0.8  # of the best first estimate: a batch size below is not measured further
 
@@ -243,25 +244,26 @@ def measured(data, key):
     return data["results"].get(key, {}).get("status") == "ok"
 
 
+def matches(peer, only):
+    """"ort" and "ort-int8" both mean ort-int8-u8s8."""
+    return any(peer == word or peer.startswith(word + "-") for word in only)
+
+
 def wanted(options):
     """[(model, threads, peers)], smallest networks first."""
     cores = len(os.sched_getaffinity(0))
     out = []
-
-    def matches(peer):
-        return any(peer == word or peer.startswith(word + "-") for word in options.only)
-
     for model in options.models:
         for threads in options.threads:
             if threads > cores:
                 print(f"{model}: {threads} threads left out, this machine has {cores} cores")
                 continue
-            peers = [p for p in CPU_PEERS if matches(p)]
+            peers = [p for p in CPU_PEERS if matches(p, options.only)]
             if options.slalom:
-                peers += [p for p in SLALOM_PEERS if matches(p)]
+                peers += [p for p in SLALOM_PEERS if matches(p, options.only)]
             out.append((model, threads, peers))
         # A GPU needs one core to feed it; its figures are filed under one thread.
-        out.append((model, 1, [p for p in GPU_PEERS if matches(p)]))
+        out.append((model, 1, [p for p in GPU_PEERS if matches(p, options.only)]))
     return [o for o in out if o[2]]
 
 
@@ -290,7 +292,7 @@ def arguments():
     parser.add_argument("--threads", type=numbers, default=[1, 4, 16])
     parser.add_argument("--batches", type=numbers, default=[1, 8, 32])
     parser.add_argument("--only", type=words, default=list(FAMILIES),
-                        help=f"families ({', '.join(FAMILIES)}) or engines ({', '.join(CPU_PEERS)}, ...)")
+                        help=f"families ({', '.join(FAMILIES)}), or parts of them (ort-int8), or engines")
     parser.add_argument("--seconds", type=float, default=0.3, help="least time of one repetition")
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--longest-call", type=float, default=1.0,
@@ -302,10 +304,9 @@ def arguments():
     parser.add_argument("--folder", type=pathlib.Path, default=ROOT / "build/peers", help="networks and logs")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "build/peers/peers.json")
     options = parser.parse_args()
-    known = {*FAMILIES, *CPU_PEERS, *GPU_PEERS, *SLALOM_PEERS}
     for word in options.only:
-        if word not in known:
-            parser.error(f"nothing is called {word}; there are {', '.join(sorted(known))}")
+        if word not in FAMILIES and not any(matches(peer, [word]) for peer in ALL_PEERS):
+            parser.error(f"nothing is called {word}; there are {', '.join(ALL_PEERS)}")
     return options
 
 
@@ -322,9 +323,9 @@ def main():
     prepare(dict.fromkeys(model for model, _, _ in todo), options, onnx)
     failed = False
     for i, (model, threads, peers) in enumerate(todo):
-        if options.budget and time.monotonic() - begun > options.budget:
+        if i and options.budget and time.monotonic() - begun > options.budget:
             print(f"time is up: {len(todo) - i} of {len(todo)} parts are left; the same command goes on")
-            return 1
+            return 75
         print(f"{model}, {threads} thread{'s' if threads > 1 else ''}", flush=True)
         results = Contest(model, threads, peers, options).run()
         failed |= any(r["status"] == "failed" for r in results.values())
