@@ -302,8 +302,7 @@ class Drawing:
             self.panel(axis, case)
             title = threads_text(threads)
             if case.baseline:
-                strongest = f"{name_of(case.baseline)}, {number(case.baseline.rate)}"
-                title += f"; dashed: {strongest}, the strongest inside"
+                title += f"\ndashed: the strongest inside, {name_of(case.baseline)}"
             axis.set_title(title, fontsize=9, loc="left")
         title = f"{model}, images/s {self.on(machine)}"
         if top:
@@ -329,18 +328,18 @@ class Drawing:
             if strong:
                 text += f"  {ratio:.2f}x"
                 if case.fp32:
-                    text += f", fp32 {row.rate / case.fp32.rate:.1f}x"
+                    text += f", {row.rate / case.fp32.rate:.1f}x fp32"
             end = max(row.rate, row.spread[1] if row.spread else 0)
             axis.text(end + 0.012 * longest, y, text, va="center", fontsize=8, zorder=5,
                       fontweight="bold" if strong and ratio >= 1 else "normal",
                       bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.8})
         axis.set_yticks(range(len(rows)), [name_of(r) for r in rows])
         axis.set_ylim(len(rows) - 0.4, -0.6)
-        axis.set_xlim(0, 1.48 * longest)
+        axis.set_xlim(0, 1.58 * longest)
         axis.xaxis.grid(True, color=GRID, zorder=0)
         axis.set_axisbelow(True)
         axis.tick_params(axis="y", length=0)
-        axis.set_xlabel("images/s")
+        axis.set_xlabel("images/s; bold: beats the dashed line, by so much" if case.baseline else "images/s")
         if case.baseline:
             axis.axvline(case.baseline.rate, color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=3)
 
