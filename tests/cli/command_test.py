@@ -225,6 +225,31 @@ class Commands(unittest.TestCase):
                       f"unix:{self.at}/nobody.sock")
         self.expect(done, UNAVAILABLE, "nobody.sock")
 
+    def test_a_device_of_another_machine(self):
+        worker = subprocess.Popen([BIN / "slalom", "device", "--listen", "127.0.0.1:0"],
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        try:
+            address = worker.stdout.readline().split()[-1]
+            self.assertRegex(address, r"^tcp:127\.0\.0\.1:\d+$")
+            expected = json.loads(slalom("run", self.plan, "--input", "random:2", "--json").stdout)
+            for streams in (1, 7):
+                done = slalom("run", self.plan, "--input", "random:2", "--json", "--device", address,
+                              "--tcp-streams", streams)
+                self.assertEqual(done.returncode, DONE, done.stderr)
+                self.assertEqual(json.loads(done.stdout)["outputs"], expected["outputs"])
+            other = slalom("device", "--listen", address.removeprefix("tcp:"))
+            self.assertEqual(other.returncode, UNAVAILABLE)
+            self.assertIn("somebody listens there", other.stderr)
+        finally:
+            worker.kill()
+            worker.wait(10)
+            worker.stdout.close()
+        done = slalom("run", self.plan, "--input", "random:1", "--device", address)
+        self.expect(done, UNAVAILABLE, address, "connection refused")
+        self.expect(slalom("run", self.plan, "--input", "random:1", "--device", "tcp:nowhere"), USAGE,
+                    "tcp:HOST:PORT")
+        self.expect(slalom("device", "--listen", self.at / "no.sock"), USAGE, "MODEL")
+
     def test_pads_for_nobody(self):
         self.expect(slalom("pads", "--attach", self.at / "no.sock", "--count", 1), UNAVAILABLE,
                     "no.sock")

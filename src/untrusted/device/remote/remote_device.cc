@@ -56,7 +56,7 @@ struct RemoteDevice::Flight {
   Job job;
   Status status;
   std::uint64_t id = 0;
-  std::size_t parts_left = 0;  // of the answer; 0: it has an outcome
+  std::size_t parts_left = 0;  // to be sent or received; 0: it has an outcome
   bool answered = false;       // by any stream
   std::uint64_t computed_ns = 0;
   bool refused = false;  // here: it was never sent
@@ -73,18 +73,20 @@ class RemoteDevice::Link final : public remote::Streams::Handler {
   // post sends a job. Its memory and the Flight stay until it has an outcome or the link is gone.
   void post(Flight& flight) {
     const std::size_t count = streams_.count();
+    const Job& job = flight.job;
+    const std::size_t bytes = job.kind == InputKind::kRetained ? 0 : job.input.size();
     {
       const std::lock_guard lock(mutex_);
       flight.parts_left = 0;
       flight.answered = false;
+      sending_[flight.id % remote::kWindow] = &flight;
       for (std::size_t s = 0; s < count; ++s) {
-        if (!remote::part_of(flight.id, flight.job.output.size(), count, s)) continue;
+        if (remote::part_of(flight.id, bytes, count, s)) ++flight.parts_left;
+        if (!remote::part_of(flight.id, job.output.size(), count, s)) continue;
         awaited_[s].push_back(&flight);
         ++flight.parts_left;
       }
     }
-    const Job& job = flight.job;
-    const std::size_t bytes = job.kind == InputKind::kRetained ? 0 : job.input.size();
     remote::JobHeader header{.id = flight.id,
                              .attempt = job.attempt,
                              .layer = job.layer,
@@ -99,7 +101,9 @@ class RemoteDevice::Link final : public remote::Streams::Handler {
       header.part_bytes = static_cast<std::uint32_t>(part->bytes);
       const auto body =
           bytes == 0 ? job.input.first(0) : job.input.subspan(part->offset, part->bytes);
-      streams_.send(s, {.header = remote::encode(header), .body = body});
+      streams_.send(s, {.header = remote::encode(header),
+                        .body = body,
+                        .tag = static_cast<std::size_t>(flight.id % remote::kWindow)});
     }
   }
 
@@ -139,7 +143,11 @@ class RemoteDevice::Link final : public remote::Streams::Handler {
     }
     return took(stream, *flight, *header);
   }
-  void sent(std::size_t /*tag*/) override {}
+  // A peer may answer before it has all of the input: until it is sent, the job's memory stays.
+  void sent(std::size_t tag) override {
+    const std::lock_guard lock(mutex_);
+    if (--sending_[tag]->parts_left == 0) changed_.notify_all();
+  }
   void ended() override {
     const std::lock_guard lock(mutex_);
     ended_ = true;
@@ -163,7 +171,8 @@ class RemoteDevice::Link final : public remote::Streams::Handler {
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::vector<std::deque<Flight*>> awaited_;  // by stream, in the order of their answers
+  std::array<Flight*, remote::kWindow> sending_{};  // by id modulo kWindow
+  std::vector<std::deque<Flight*>> awaited_;        // by stream, in the order of their answers
   bool ended_ = false;
   remote::Streams streams_;  // last: its threads use the rest
 };
