@@ -164,9 +164,9 @@ class RepeatingPads final : public vault::Pads {
     const std::size_t bytes = out.size() * field::word_bytes(f);
     thread_local std::vector<std::byte> buffer(chunk_words(f) * 4);
     std::memcpy(buffer.data(), sealed.bytes.data() + first * field::word_bytes(f), bytes);
-    vault::Sealer sealer(key_, address(node));
-    SLALOM_TRY(
-        sealer.open(static_cast<std::uint32_t>(chunk), {buffer.data(), bytes}, sealed.tags[chunk]));
+    vault::Sealer sealer(key_, address(node), kernels_);
+    auto tag = sealed.tags[chunk];
+    SLALOM_TRY(sealer.open(static_cast<std::uint32_t>(chunk), {buffer.data(), bytes}, tag));
     kernels_.unpack(f, buffer.data(), out.size(), out.data());
     return {};
   }
@@ -208,7 +208,7 @@ class RepeatingPads final : public vault::Pads {
     Sealed sealed;
     sealed.bytes.resize(u.size() * field::word_bytes(f));
     kernels_.pack(f, u.data(), u.size(), sealed.bytes.data());
-    vault::Sealer sealer(key_, address(node));
+    vault::Sealer sealer(key_, address(node), kernels_);
     const std::size_t chunk = chunk_words(f) * field::word_bytes(f);
     for (std::size_t at = 0; at < sealed.bytes.size(); at += chunk) {
       auto& tag = sealed.tags.emplace_back();

@@ -45,7 +45,7 @@ CpuFeatures detect_cpu() noexcept {
   const Leaf seven_one = leaf(7, 1);
   f.ssse3 = bit(one.c, 9);
   f.sse41 = bit(one.c, 19);
-  f.aes = bit(one.c, 25);
+  f.aes = bit(one.c, 25) && bit(one.c, 1);
   f.rdseed = bit(seven.b, 18);
   if (!bit(one.c, 27)) return f;  // without OSXSAVE no wider state may be used
   const std::uint64_t state = enabled_state();

@@ -16,7 +16,7 @@ struct CpuFeatures {
   bool avx512_vnni = false;
   bool avx_vnni = false;
   bool amx_int8 = false;
-  bool aes = false;
+  bool aes = false;   // with PCLMULQDQ
   bool vaes = false;  // with VPCLMULQDQ
   bool rdseed = false;
 };

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/checked.h"
+#include "base/secret.h"
 #include "base/target.h"
 #include "field/arithmetic.h"
 #include "field/kernels.h"

@@ -1,36 +1,47 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "field/pad_stream.h"
 
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
+#define OPENSSL_SUPPRESS_DEPRECATED  // SHA256_*: what replaces them takes memory each time
+#include <openssl/sha.h>
 
 #include <algorithm>
 #include <cstring>
 
-#include "base/archive.h"
 #include "base/assert.h"
 #include "field/random.h"
 
 namespace slalom::field {
 
-std::vector<std::byte> address_bytes(const Address& address) {
-  base::ArchiveWriter out;
-  out(address.mode, address.model, address.epoch, address.inference, address.index);
-  return out.release();
+AddressBytes address_bytes(const Address& address) noexcept {
+  AddressBytes out;
+  std::byte* at = out.data();
+  const auto put = [&](const auto&... values) {
+    ((at = std::copy_n(std::as_bytes(std::span(&values, 1)).data(), sizeof(values), at)), ...);
+  };
+  put(address.mode, address.model, address.epoch, address.inference, address.index);
+  return out;
 }
 
+// HMAC (RFC 2104) over SHA-256 itself: libcrypto's HMAC looks its parts up anew for each key, with
+// locks and counters that all threads share.
 void derive_key(std::string_view label, const StreamKey& epoch_key, const Address& address,
                 StreamKey& out) noexcept {
-  base::ArchiveWriter info;
-  info.put(std::as_bytes(std::span(label)));
-  info.put(address_bytes(address));
-  info(std::uint8_t{1});  // the number of the only block of output
-  unsigned length = 0;
-  const auto* const done =
-      HMAC(EVP_sha256(), epoch_key.data(), static_cast<int>(epoch_key.size()),
-           reinterpret_cast<const unsigned char*>(info.bytes().data()), info.bytes().size(),
-           reinterpret_cast<unsigned char*>(out.data()), &length);
-  SLALOM_ASSERT(done != nullptr && length == out.size());
+  const AddressBytes where = address_bytes(address);
+  base::Wiped<SHA256_CTX> hash;
+  base::Wiped<StreamKey> inner;
+  const auto digest = [&](std::uint8_t pad, auto&&... parts) {
+    base::Wiped<std::array<std::byte, 64>> block;
+    block.reveal().fill(std::byte{pad});
+    for (std::size_t i = 0; i < epoch_key.size(); ++i) block.reveal()[i] ^= epoch_key[i];
+    SHA256_Init(&hash.reveal());
+    SHA256_Update(&hash.reveal(), block.bytes().data(), block.bytes().size());
+    (SHA256_Update(&hash.reveal(), parts.data(), parts.size()), ...);
+    SHA256_Final(reinterpret_cast<unsigned char*>(inner.bytes().data()), &hash.reveal());
+  };
+  constexpr std::array<std::uint8_t, 1> kBlock = {1};  // the number of the only block of output
+  digest(0x36, label, where, kBlock);
+  digest(0x5c, inner.reveal());
+  out = inner.reveal();
 }
 
 void derive_stream_key(const StreamKey& epoch_key, const Address& address,

@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
-#include <vector>
 
 #include "base/secret.h"
 #include "field/kernels.h"
@@ -42,11 +41,12 @@ struct Address {
 
 // address_bytes is mode (1 byte) || model (32) || epoch (8) || inference (8) || index (4), integers
 // little-endian.
-[[nodiscard]] std::vector<std::byte> address_bytes(const Address& address);
+using AddressBytes = std::array<std::byte, 53>;
+[[nodiscard]] AddressBytes address_bytes(const Address& address) noexcept;
 
 // derive_key is HKDF-Expand with SHA-256 (RFC 5869, section 2.3; the epoch key is uniform, so
 // Extract is left out as section 3.3 allows), L = 32, info = label || address_bytes(address).
-// Different labels and addresses give independent keys. Ends the process if libcrypto fails.
+// Different labels and addresses give independent keys. Takes no memory and no lock.
 void derive_key(std::string_view label, const StreamKey& epoch_key, const Address& address,
                 StreamKey& out) noexcept;
 

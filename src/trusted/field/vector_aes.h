@@ -24,6 +24,10 @@ constexpr std::size_t kPadGroup = 128;
 
 using Counters [[gnu::vector_size(sizeof(Blocks))]] = std::uint64_t;
 
+struct Nothing {
+  void operator()(std::size_t /*round*/) const noexcept {}
+};
+
 struct PadCipher {
   Blocks keys[15];
   Counters start{};   // counter blocks 0, 1 ... of the stream, each as two numbers
@@ -44,9 +48,11 @@ struct PadCipher {
     }
   }
 
-  // encrypt writes kRegisters registers of keystream from block number `block` on.
-  template <std::size_t kRegisters>
-  [[gnu::always_inline]] void encrypt(std::uint64_t block, std::byte* out) const noexcept {
+  // encrypt makes kRegisters registers of keystream from block number `block` on. between(i) is
+  // called after round i, for work that fills the gaps.
+  template <std::size_t kRegisters, class Between = Nothing>
+  [[gnu::always_inline]] void encrypt(std::uint64_t block, Blocks* out,
+                                      Between&& between = {}) const noexcept {
     Counters counter = start + (second & block);
     Blocks x[kRegisters];
     for (std::size_t i = 0; i < kRegisters; ++i) {
@@ -55,9 +61,9 @@ struct PadCipher {
     }
     for (std::size_t round = 1; round < 14; ++round) {
       for (std::size_t i = 0; i < kRegisters; ++i) x[i] = aes_round(x[i], keys[round]);
+      between(round);
     }
-    for (std::size_t i = 0; i < kRegisters; ++i) x[i] = last_aes_round(x[i], keys[14]);
-    std::memcpy(out, x, sizeof(x));
+    for (std::size_t i = 0; i < kRegisters; ++i) out[i] = last_aes_round(x[i], keys[14]);
   }
 };
 
@@ -69,7 +75,8 @@ template <Field F>
   constexpr std::size_t kAtOnce = min(kSize / sizeof(Blocks), std::size_t{8});
   alignas(64) std::byte bytes[kSize];
   for (std::size_t i = 0; i < kSize; i += kAtOnce * sizeof(Blocks)) {
-    cipher.template encrypt<kAtOnce>((group * kSize + i) / 16, bytes + i);
+    cipher.template encrypt<kAtOnce>((group * kSize + i) / 16,
+                                     reinterpret_cast<Blocks*>(bytes + i));
   }
   Words largest{};
   for (std::size_t i = 0; i < kPadGroup; i += kWidth) {

@@ -19,10 +19,12 @@ constexpr auto range_of(WhenDry) { return std::pair(WhenDry::kInline, WhenDry::k
 
 // PadTicket names one image in one attempt: the inference number, unique in the process's life over
 // all models and threads, and whether its unblinding factors lay ready (if not, they were computed
-// while the ticket was asked for).
+// while the ticket was asked for). It is good for the Pads that gave it only.
+struct Place;
 struct PadTicket {
   std::uint64_t inference = 0;
   bool stocked = false;
+  Place* place = nullptr;  // where its Pads keep account of it
 };
 
 // Pads is the supplier of one-time pads r and of u = W r for one loaded plan (DESIGN: pads).

@@ -110,9 +110,8 @@ field::Address StockedPads::address(std::uint64_t inference, std::uint32_t index
   return {options_.mode, digest_, epoch_.id, inference, index};
 }
 
-void StockedPads::derive_pad_key(std::uint64_t inference, model::TensorId tensor,
-                                 field::StreamKey& key) const {
-  field::derive_stream_key(epoch_.key.reveal(), address(inference, tensor), key);
+bool StockedPads::live(const PadTicket& ticket) noexcept {
+  return ticket.place != nullptr && ticket.place->live.load() == ticket.inference;
 }
 
 Result<PadTicket> StockedPads::take() {
@@ -129,42 +128,33 @@ Result<PadTicket> StockedPads::take() {
     SLALOM_TRY(make(1));
     lock.lock();
   }
-  const Stock next = stock_.front();
+  Place* const next = stock_.front();
   stock_.pop_front();
-  live_.emplace(next.inference, next.location);
-  return PadTicket{next.inference, stocked};
+  next->live = next->inference;
+  return PadTicket{next->inference, stocked, next};
 }
 
 Status StockedPads::pad_key(const PadTicket& ticket, model::TensorId tensor,
                             field::StreamKey& key) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (!live_.contains(ticket.inference)) return kUsed;
-  }
-  derive_pad_key(ticket.inference, tensor, key);
+  if (!live(ticket)) return kUsed;
+  field::derive_stream_key(epoch_.key.reveal(), address(ticket.inference, tensor), key);
   return {};
 }
 
 Status StockedPads::open_factors(const PadTicket& ticket, std::uint32_t node, field::Field f,
                                  std::size_t first, std::span<std::uint32_t> out) {
-  std::uint64_t at = kFirstLocation;
-  {
-    const std::lock_guard lock(mutex_);
-    const auto live = live_.find(ticket.inference);
-    if (live == live_.end()) return kUsed;
-    at += live->second * image_bytes_;
-  }
   const auto found = layers_.find(node);
-  if (found == layers_.end()) return kUsed;
+  if (!live(ticket) || found == layers_.end()) return kUsed;
   const Layer& layer = found->second;
   if (layer.field != f || first % chunk_words(f) != 0 || first > layer.out ||
       out.size() > layer.out - first) {
     return kUsed;
   }
   std::size_t chunk = first / chunk_words(f);
-  at += layer.offset + chunk * chunk_bytes(f, chunk_words(f));
-  std::array<std::byte, 64 * 1024 + kTagBytes> buffer;  // NOLINT: filled by read
-  Sealer sealer(epoch_.key.reveal(), address(ticket.inference, node));
+  std::uint64_t at = kFirstLocation + ticket.place->location * image_bytes_ + layer.offset +
+                     chunk * chunk_bytes(f, chunk_words(f));
+  alignas(64) std::array<std::byte, 64 * 1024 + kTagBytes> buffer;  // NOLINT: filled by read
+  Sealer sealer(epoch_.key.reveal(), address(ticket.inference, node), kernels_);
   for (; !out.empty(); ++chunk) {
     const std::size_t words = std::min(chunk_words(f), layer.out - chunk * chunk_words(f));
     if (out.size() < words) return kUsed;
@@ -181,28 +171,32 @@ Status StockedPads::open_factors(const PadTicket& ticket, std::uint32_t node, fi
 
 void StockedPads::destroy(const PadTicket& ticket) {
   const std::lock_guard lock(mutex_);
-  const auto live = live_.find(ticket.inference);
-  if (live == live_.end()) return;
-  free_.push_back(live->second);
-  live_.erase(live);
+  if (!live(ticket)) return;
+  ticket.place->live = 0;
+  free_.push_back(ticket.place);
 }
 
-std::uint64_t StockedPads::reserve_location() {
+Place* StockedPads::reserve() {
   const std::lock_guard lock(mutex_);
-  if (free_.empty()) return locations_++;
-  const std::uint64_t location = free_.back();
+  if (free_.empty()) {
+    free_.push_back(&places_.emplace_back());
+    free_.back()->location = places_.size() - 1;
+    free_.reserve(places_.size());
+  }
+  Place* const place = free_.back();
   free_.pop_back();
-  return location;
+  return place;
 }
 
 // make computes and seals factors for a few new inference numbers.
 Status StockedPads::make(std::size_t images) {
   const std::lock_guard factory(factory_mutex_);
-  std::vector<Stock> made(images);
+  std::vector<Place*> made(images);
   Status status;
-  for (Stock& stock : made) {
-    stock = {numbers_.next(), reserve_location()};
-    const std::uint64_t end = kFirstLocation + (stock.location + 1) * image_bytes_;
+  for (Place*& place : made) {
+    place = reserve();
+    place->inference = numbers_.next();
+    const std::uint64_t end = kFirstLocation + (place->location + 1) * image_bytes_;
     if (status.ok()) status = store_->reserve(end);
   }
   for (const auto& [node, layer] : layers_) {
@@ -211,40 +205,39 @@ Status StockedPads::make(std::size_t images) {
   base::wipe(pads_.data(), pads_.size() * sizeof(pads_[0]));
   base::wipe(factors_.data(), factors_.size() * sizeof(factors_[0]));
   const std::lock_guard lock(mutex_);
-  for (const Stock& stock : made) {
-    if (status.ok()) {
-      stock_.push_back(stock);
-    } else {
-      free_.push_back(stock.location);  // the numbers are lost, which costs nothing
-    }
+  if (status.ok()) {
+    stock_.insert(stock_.end(), made.begin(), made.end());
+  } else {
+    free_.insert(free_.end(), made.begin(), made.end());  // lost numbers cost nothing
   }
   filled_.notify_all();
   return status;
 }
 
 Status StockedPads::make_factors(std::uint32_t node, const Layer& layer,
-                                 std::span<const Stock> images) {
+                                 std::span<Place* const> images) {
   SLALOM_ASSERT(images.size() <= options_.batch);
   const auto pads = std::span(pads_).first(layer.in * images.size());
   const auto factors = std::span(factors_).first(layer.out * images.size());
   for (std::size_t i = 0; i < images.size(); ++i) {
     base::Wiped<field::StreamKey> key;
-    derive_pad_key(images[i].inference, layer.input, key.reveal());
+    field::derive_stream_key(epoch_.key.reveal(), address(images[i]->inference, layer.input),
+                             key.reveal());
     field::PadStream(key.reveal(), layer.field, kernels_)
         .fill(0, pads.subspan(i * layer.in, layer.in));
   }
   layer.engine->run_words(layer.field, pads, images.size(), factors);
   for (std::size_t i = 0; i < images.size(); ++i) {
-    SLALOM_TRY(seal(images[i], node, factors.subspan(i * layer.out, layer.out)));
+    SLALOM_TRY(seal(*images[i], node, factors.subspan(i * layer.out, layer.out)));
   }
   return {};
 }
 
-Status StockedPads::seal(const Stock& stock, std::uint32_t node,
+Status StockedPads::seal(const Place& place, std::uint32_t node,
                          std::span<const std::uint32_t> factors) {
   const Layer& layer = layers_.at(node);
-  Sealer sealer(epoch_.key.reveal(), address(stock.inference, node));
-  std::uint64_t at = kFirstLocation + stock.location * image_bytes_ + layer.offset;
+  Sealer sealer(epoch_.key.reveal(), address(place.inference, node), kernels_);
+  std::uint64_t at = kFirstLocation + place.location * image_bytes_ + layer.offset;
   for (std::uint32_t chunk = 0; !factors.empty(); ++chunk) {
     const std::size_t words = std::min(chunk_words(layer.field), factors.size());
     const auto sealed = std::span(sealed_).first(chunk_bytes(layer.field, words));
@@ -264,8 +257,8 @@ Result<std::uint64_t> StockedPads::prepare(std::uint64_t count, Progress progres
     const std::uint64_t reusable = free_.size();
     const std::uint64_t more = count > reusable ? count - reusable : 0;
     const std::uint64_t most = kMostBytes / std::max<std::uint64_t>(image_bytes_, 1);
-    if (locations_ > most || more > most - locations_) return kTooMany;
-    SLALOM_TRY(store_->reserve(kFirstLocation + (locations_ + more) * image_bytes_));
+    if (places_.size() > most || more > most - places_.size()) return kTooMany;
+    SLALOM_TRY(store_->reserve(kFirstLocation + (places_.size() + more) * image_bytes_));
   }
   std::uint64_t made = 0;
   while (made < count) {

@@ -10,7 +10,6 @@
 #include <memory>
 #include <mutex>
 #include <span>
-#include <unordered_map>
 #include <vector>
 
 #include "base/cpu.h"
@@ -57,6 +56,13 @@ struct StockOptions {
   std::size_t batch = 4;  // images whose factors are computed together
 };
 
+// Place is where the factors of one image lie: a part of the store that is used again and again.
+struct Place {
+  std::uint64_t location = 0;          // in images
+  std::uint64_t inference = 0;         // what was sealed last
+  std::atomic<std::uint64_t> live{0};  // the same while its ticket is in use
+};
+
 // StockedPads computes unblinding factors u = W r mod p (the linear part: zero padding, no bias)
 // for the remote layers of a plan, on this CPU, several images at a time. This is the offline half
 // of the private modes: it costs each layer once per image, in three (p24) or four (p31) limbs.
@@ -94,22 +100,18 @@ class StockedPads final : public Pads {
     std::uint64_t offset = 0;     // of the factors, within an image's part of the store
     std::unique_ptr<linear::Engine> engine;
   };
-  struct Stock {
-    std::uint64_t inference = 0;
-    std::uint64_t location = 0;
-  };
 
   StockedPads(const model::Digest& digest, const Epoch& epoch, InferenceNumbers& numbers,
               std::unique_ptr<BlobStore> store, const StockOptions& options);
   Status prepare_layers(const model::Plan& plan, std::span<const std::uint32_t> nodes);
   Status open_store();
   Status make(std::size_t images);
-  Status make_factors(std::uint32_t node, const Layer& layer, std::span<const Stock> images);
-  Status seal(const Stock& stock, std::uint32_t node, std::span<const std::uint32_t> factors);
-  void derive_pad_key(std::uint64_t inference, model::TensorId tensor, field::StreamKey& key) const;
+  Status make_factors(std::uint32_t node, const Layer& layer, std::span<Place* const> images);
+  Status seal(const Place& place, std::uint32_t node, std::span<const std::uint32_t> factors);
   // address is where everything of one image that belongs to a tensor or node is derived from.
   [[nodiscard]] field::Address address(std::uint64_t inference, std::uint32_t index) const noexcept;
-  [[nodiscard]] std::uint64_t reserve_location();
+  [[nodiscard]] static bool live(const PadTicket& ticket) noexcept;
+  [[nodiscard]] Place* reserve();
 
   const model::Digest digest_;
   const Epoch& epoch_;
@@ -128,11 +130,9 @@ class StockedPads final : public Pads {
 
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable filled_;
-  std::deque<Stock> stock_;
-  std::vector<std::uint64_t> free_;  // locations that may be sealed over
-  std::uint64_t locations_ = 0;      // locations ever handed out
-  std::unordered_map<std::uint64_t, std::uint64_t>
-      live_;  // inference -> location of tickets in use
+  std::deque<Place> places_;  // all there are; they stay where they are
+  std::deque<Place*> stock_;  // sealed, not yet in use
+  std::vector<Place*> free_;  // may be sealed over; has room for all
 };
 
 }  // namespace slalom::vault

@@ -13,6 +13,20 @@ namespace {
 constexpr Error kNoRoom{Errc::kUnavailable,
                         "the pad store has no room: free disk space or ask for fewer pads"};
 constexpr Error kGone{Errc::kUnavailable, "the pad store cannot be read"};
+
+// all calls pread or pwrite until it has moved all the bytes.
+template <auto kMove, class Byte>
+Status all(int file, std::uint64_t offset, std::span<Byte> bytes, const Error& error) {
+  while (!bytes.empty()) {
+    const ssize_t n = kMove(file, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0 || static_cast<std::size_t>(n) > bytes.size()) return error;
+    offset += static_cast<std::uint64_t>(n);
+    bytes = bytes.subspan(static_cast<std::size_t>(n));
+  }
+  return {};
+}
+
 }  // namespace
 
 // Without memory the descriptor is -1, and reserve and write say that there is no room.
@@ -21,25 +35,11 @@ std::unique_ptr<FileStore> FileStore::in_memory() {
 }
 
 Status FileStore::write(std::uint64_t offset, std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t n = pwrite(file_.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0 || static_cast<std::size_t>(n) > bytes.size()) return kNoRoom;
-    offset += static_cast<std::uint64_t>(n);
-    bytes = bytes.subspan(static_cast<std::size_t>(n));
-  }
-  return {};
+  return all<pwrite>(file_.get(), offset, bytes, kNoRoom);
 }
 
 Status FileStore::read(std::uint64_t offset, std::span<std::byte> out) {
-  while (!out.empty()) {
-    const ssize_t n = pread(file_.get(), out.data(), out.size(), static_cast<off_t>(offset));
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0 || static_cast<std::size_t>(n) > out.size()) return kGone;
-    offset += static_cast<std::uint64_t>(n);
-    out = out.subspan(static_cast<std::size_t>(n));
-  }
-  return {};
+  return all<pread>(file_.get(), offset, out, kGone);
 }
 
 Status FileStore::reserve(std::uint64_t bytes) {
