@@ -14,7 +14,11 @@ SLALOM_PEERS = {"slalom-int8": "trusted only, int8", "slalom-fp32": "float32 bas
 
 
 class Failure(Exception):
-    pass
+    """One step of an engine went wrong; the engine itself may go on."""
+
+
+class Broken(Failure):
+    """The engine is of no more use: its process ended, or its answer may come at any time."""
 
 
 class Worker:
@@ -34,10 +38,10 @@ class Worker:
         while b"\n" not in self.buffer:
             ready, _, _ = select.select([self.process.stdout], [], [], max(0, end - time.monotonic()))
             if not ready:
-                raise Failure(f"no answer within {timeout:.0f} s")
+                raise Broken(f"no answer within {timeout:.0f} s")
             piece = os.read(self.process.stdout.fileno(), 1 << 16)
             if not piece:
-                raise Failure(f"the process ended with status {self.process.wait()}")
+                raise Broken(f"the process ended with status {self.process.wait()}")
             self.buffer += piece
         line, self.buffer = self.buffer.split(b"\n", 1)
         answer = json.loads(line)
@@ -61,7 +65,7 @@ class Worker:
             self.process.stdin.flush()
             return self.read(timeout)
         except BrokenPipeError:
-            raise Failure(f"the process ended with status {self.process.wait()}") from None
+            raise Broken(f"the process ended with status {self.process.wait()}") from None
         finally:
             self.stop()
 

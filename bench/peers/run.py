@@ -22,7 +22,7 @@ import subprocess
 import sys
 import time
 
-from processes import SLALOM_PEERS, Failure, Slalom, Worker
+from processes import SLALOM_PEERS, Broken, Failure, Slalom, Worker
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -99,10 +99,11 @@ class Contest:
                 try:
                     first = self.workers[peer].order(self.options.timeout, do="warm", batch=batch,
                                                      streams=streams, seconds=self.options.seconds / 2)
-                    config.update(estimate=first["images_per_s"], cosine=first.get("cosine"))
-                    rate = first["images_per_s"] if streams == 1 else rate
+                    config.update(estimate=first["images_per_s"], cosine=first.get("cosine"),
+                                  builds=first.get("builds"))
+                    rate = config["estimate"] if streams == 1 else rate
                 except Failure as error:
-                    if batch == 1 and streams == 1:
+                    if isinstance(error, Broken) or (batch == 1 and streams == 1):
                         raise
                     config["skipped"] = f"failed: {error}"
             configs.append(config)

@@ -5,7 +5,7 @@
   worker.py PEER NETWORK FOLDER CORES     CORES: 0,1,2,...
 
 One JSON object a line: first what became of the engine, then an answer to each order on standard input:
-  {"do": "warm", "batch": b, "streams": s, "seconds": t}     -> images_per_s (a first estimate), cosine
+  {"do": "warm", "batch": b, "streams": s, "seconds": t}     -> images_per_s (a first estimate), cosine, builds
   {"do": "measure", "batch": b, "streams": s, "seconds": t}  -> images, wall_s, calls_ms (one stream only)
   {"do": "finish"}                                           -> peak_rss_mib
 """
@@ -19,9 +19,10 @@ import time
 
 import engines  # before anything that starts threads
 
-LOWEST_COSINE = 0.9  # of an answer with the float logits: below, the network measured is another one
-WARM_CALLS = 4       # tracing executors settle in the third call,
-WARM_SECONDS = 1     # and where a call takes long, its first is not much slower than the others
+LOWEST_COSINE = 0.95  # of an answer with the float logits: below, what was measured is not this network
+BUILDS = 8            # OpenVINO with several streams builds a wrong network now and then, and the next is right
+WARM_CALLS = 4        # tracing executors settle in the third call,
+WARM_SECONDS = 1      # and where a call takes long, its first is not much slower than the others
 
 
 class Runner:
@@ -70,16 +71,22 @@ class Runner:
             raise failures[0]
         return batch * sum(map(len, times)), wall, times[0] if streams == 1 else None
 
-    def warm(self, order):
-        calls = self.calls(order)
-        logits = calls[-1]()
+    def right(self, order):
+        """Functions whose answers are right, and how right; and how many builds it took."""
         known = min(len(self.engine.expected), order["batch"])
-        cosine = engines.cosine(logits[:known], self.engine.expected[:known])
-        if not cosine >= LOWEST_COSINE:
-            raise ValueError(f"wrong answer: cosine {cosine:.3f} with the float network")
+        for build in range(1, BUILDS + 1):
+            calls = self.calls(order)
+            cosine = min(engines.cosine(call()[:known], self.engine.expected[:known]) for call in calls)
+            if cosine >= LOWEST_COSINE:
+                return calls, cosine, build
+            del self.made[order["batch"], order["streams"]]
+        raise ValueError(f"wrong answer: cosine {cosine:.3f} with the float network, in {BUILDS} builds")
+
+    def warm(self, order):
+        calls, cosine, builds = self.right(order)
         self.until(calls, order["batch"], order["seconds"], WARM_CALLS)
         images, wall, _ = self.until(calls, order["batch"], order["seconds"])
-        return {"images_per_s": images / wall, "cosine": round(cosine, 4)}
+        return {"images_per_s": images / wall, "cosine": round(cosine, 4), "builds": builds}
 
     def measure(self, order):
         images, wall, calls_ms = self.until(self.calls(order), order["batch"], order["seconds"])
