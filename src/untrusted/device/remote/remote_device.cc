@@ -200,7 +200,11 @@ Status RemoteDevice::load(std::shared_ptr<const model::Plan> plan, std::size_t m
   plan_bytes_ = bytes.size();
   digest_ = *digest;
   max_batch_ = max_batch;
-  return open(Clock::now() + options_.greeting + options_.loading);
+  for (const auto begin = Clock::now();;) {
+    const Status opened = open(Clock::now() + options_.greeting + options_.loading);
+    if (opened.ok() || !busy_ || Clock::now() - begin >= options_.busy) return opened;
+    std::this_thread::sleep_for(kFirstPause);
+  }
 }
 
 Status RemoteDevice::run(const Job& job) {
@@ -313,6 +317,7 @@ Status RemoteDevice::open_within(milliseconds time) {
 }
 
 Status RemoteDevice::open(Clock::time_point end) {
+  busy_ = false;
   const auto connect = [&] {
     return connect_(std::clamp(until(end), milliseconds{1}, kConnectTime));
   };
@@ -364,6 +369,7 @@ Status RemoteDevice::shake_hands(int socket, Clock::time_point end, remote::Toke
     welcome = receive();
   }
   if (!welcome) return welcome.error();
+  busy_ = welcome->reply == Reply::kBusy;
   if (welcome->reply != Reply::kReady) return refusal(welcome->reply);
   session = welcome->session;
   return {};

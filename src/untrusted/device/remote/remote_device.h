@@ -21,6 +21,9 @@ struct RemoteDeviceOptions {
   // How long the peer may say nothing while a session is opened, and how long it may load a plan.
   std::chrono::milliseconds greeting{10'000};
   std::chrono::milliseconds loading{120'000};
+  // How long load() waits for a busy peer: the session of a process that has just ended may be
+  // ending.
+  std::chrono::milliseconds busy{2'000};
   // After a cut: how long to try to open a new session, and how often without a job done between.
   std::chrono::milliseconds again{5'000};
   std::size_t cuts = 3;
@@ -84,6 +87,7 @@ class RemoteDevice final : public Device {
   std::uint64_t next_id_ = 0;   // in this session
   std::size_t cuts_ = 0;        // since a job was done
   bool abandoned_ = false;
+  bool busy_ = false;  // said the peer, to the last hello
   std::uint64_t computed_ns_ = 0;
 };
 

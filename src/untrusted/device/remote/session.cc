@@ -2,6 +2,7 @@
 #include "device/remote/session.h"
 
 #include <sys/mman.h>
+#include <sys/prctl.h>
 
 #include <algorithm>
 #include <deque>
@@ -25,7 +26,8 @@ constexpr Error kBroken{Errc::kMalformed, "the client broke the protocol"};
 Result<Buffers> Buffers::make(const JobLayers& layers) {
   const Error too_large{Errc::kUnavailable, "no memory for micro-batches of this size"};
   Buffers out;
-  // A part's size is a 32-bit number.
+  // A part's size is a 32-bit number. Devices may lock all of the memory, and need some of their
+  // own.
   if (std::max(layers.largest_input(), layers.largest_output()) >
       std::numeric_limits<std::uint32_t>::max()) {
     return too_large;
@@ -33,6 +35,7 @@ Result<Buffers> Buffers::make(const JobLayers& layers) {
   out.input_bytes_ = base::round_up(layers.largest_input(), kPage);
   out.output_bytes_ = base::round_up(layers.largest_output(), kPage);
   const std::size_t bytes = kWindow * (out.input_bytes_ + out.output_bytes_) + kPage;
+  if (bytes > outside::process_state().memory_bytes / 2) return too_large;
   void* const memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) return too_large;
@@ -67,6 +70,8 @@ Error Session::run() {
   };
   std::deque<Begun> begun;  // on the device
   Clock::time_point last_end;
+  // Naps of kMoment would otherwise last 50 us longer.
+  prctl(PR_SET_TIMERSLACK, 1'000UL, 0UL, 0UL, 0UL);
   streams_.start();
   for (;;) {
     const bool room = begun.size() < device_.depth();

@@ -24,7 +24,8 @@ namespace slalom::device::remote {
 class Buffers {
  public:
   Buffers() = default;
-  // make reserves address space; pages are taken as jobs need them. kUnavailable: too large.
+  // make reserves address space; pages are taken as jobs need them, unless the device locks them
+  // all. kUnavailable: more than half of this machine's memory, or jobs of 4 GiB.
   [[nodiscard]] static Result<Buffers> make(const JobLayers& layers);
 
   [[nodiscard]] std::span<std::byte> all() const noexcept;
