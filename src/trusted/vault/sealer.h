@@ -41,7 +41,7 @@ class Sealer {
 
   const field::Kernels& kernels_;
   base::Wiped<field::StreamKey> key_;
-  std::array<std::byte, sizeof(field::AddressBytes) + sizeof(std::uint32_t)> aad_;
+  std::array<std::byte, sizeof(field::AddressBytes) + sizeof(std::uint32_t)> aad_{};
 };
 
 }  // namespace slalom::vault

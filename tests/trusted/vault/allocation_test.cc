@@ -36,7 +36,8 @@ void* counted_again(void* memory, std::size_t bytes, const char* /*file*/, int /
 void release(void* memory, const char* /*file*/, int /*line*/) { std::free(memory); }
 
 // Before libcrypto takes its first memory.
-const int hooked = CRYPTO_set_mem_functions(counted_libcrypto, counted_again, release);
+const int kHooked =  // NOLINT(cert-err58-cpp): nothing of it throws
+    CRYPTO_set_mem_functions(counted_libcrypto, counted_again, release);
 
 }  // namespace
 
@@ -69,7 +70,7 @@ TEST(Allocation, AnInferenceTakesNoMemoryFromItsPads) {
   const base::CpuFeatures cpu = base::detect_cpu();
   const field::Kernels& kernels = field::choose_kernels(cpu);
   if (kernels.gcm_open == nullptr) GTEST_SKIP() << "this CPU leaves the cipher to libcrypto";
-  ASSERT_EQ(hooked, 1);
+  ASSERT_EQ(kHooked, 1);
   const model::Plan plan = slalom::testing::small_network();
   std::vector<std::uint32_t> nodes;
   std::vector<std::vector<std::uint32_t>> words;
