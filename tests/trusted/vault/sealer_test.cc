@@ -98,9 +98,9 @@ TEST_P(SealedChunk, EveryFlippedBitIsRejected) {
   }
 }
 
-const auto kAll = ::testing::ValuesIn(field::all_kernels().begin(), field::all_kernels().end());
-INSTANTIATE_TEST_SUITE_P(All, Sealers, kAll, field::test::kernels_name);
-INSTANTIATE_TEST_SUITE_P(All, SealedChunk, kAll, field::test::kernels_name);
+auto all() { return ::testing::ValuesIn(field::all_kernels().begin(), field::all_kernels().end()); }
+INSTANTIATE_TEST_SUITE_P(All, Sealers, all(), field::test::kernels_name);
+INSTANTIATE_TEST_SUITE_P(All, SealedChunk, all(), field::test::kernels_name);
 
 }  // namespace
 }  // namespace slalom::vault
