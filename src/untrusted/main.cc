@@ -12,6 +12,7 @@
 #include <charconv>
 #include <cstdio>
 #include <cstring>
+#include <exception>
 #include <memory>
 #include <optional>
 #include <string>
@@ -138,7 +139,7 @@ host::Outcome<Loaded> load(const Arguments& arguments) {
 }
 
 int fail(const Failure& failure) {
-  std::fprintf(stderr, "slalom-device: %s\n", failure.message.c_str());
+  static_cast<void>(std::fprintf(stderr, "slalom-device: %s\n", failure.message.c_str()));
   return host::exit_code(failure.code);
 }
 
@@ -173,22 +174,22 @@ int serve_tcp(const Arguments& arguments) {
       return fail({loaded.error().code, loaded.error().message});
     }
   }
-  std::printf("%s serves tcp:%s\n", arguments.device.c_str(), where.c_str());
-  std::fflush(stdout);
+  static_cast<void>(std::printf("%s serves tcp:%s\n", arguments.device.c_str(), where.c_str()));
+  static_cast<void>(std::fflush(stdout));
   const Status ended = listener.serve();
   return ended.ok() ? 0 : fail({ended.error().code, ended.error().message});
 }
 
 }  // namespace
 
-int main(int count, char** values) {
+int main(int count, char** values) try {
   if (count == 2 && std::string_view(values[1]) == "--help") {
-    std::fwrite(kUsage.data(), 1, kUsage.size(), stdout);
+    static_cast<void>(std::fwrite(kUsage.data(), 1, kUsage.size(), stdout));
     return 0;
   }
   const auto arguments = parse(count, values);
   if (!arguments) {
-    std::fwrite(kUsage.data(), 1, kUsage.size(), stderr);
+    static_cast<void>(std::fwrite(kUsage.data(), 1, kUsage.size(), stderr));
     return 1;
   }
   if (arguments->address) return serve_tcp(*arguments);
@@ -217,4 +218,6 @@ int main(int count, char** values) {
     if (!client) return fail({client.error().code, client.error().message});
     serve(client->get(), *loaded);
   }
+} catch (const std::exception& e) {
+  return fail({Errc::kInternal, e.what()});
 }

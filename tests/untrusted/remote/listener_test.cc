@@ -132,7 +132,7 @@ TEST_F(ListenerTest, RefusesAPlanThatIsNotTheOneAnnounced) {
     if (which == 0) bytes[bytes.size() / 2] ^= std::byte{1};
     if (which == 1) mine.digest[0] ^= std::byte{1};
     if (which == 2) bytes = std::vector<std::byte>(100, std::byte{9});
-    if (which == 3) mine.plan_bytes = kMostPlanBytes;  // and less comes
+    if (which == 3) ++mine.plan_bytes;  // and less comes
     if (which == 2) mine.plan_bytes = bytes.size();
     Result<Welcome> welcome = Welcome{};
     const auto socket = greet(mine, welcome);
@@ -147,12 +147,19 @@ TEST_F(ListenerTest, RefusesAPlanThatIsNotTheOneAnnounced) {
   expect_serves();
 }
 
-TEST_F(ListenerTest, RefusesMicroBatchesThatNoMemoryHolds) {
-  const auto socket = connect();
+TEST_F(ListenerTest, RefusesWhatNoMemoryHolds) {
+  if (outside::process_state().memory_bytes / 4 < kMostPlanBytes) {
+    const auto greedy = connect();
+    Hello large = hello();
+    large.plan_bytes = kMostPlanBytes;
+    say(greedy, encode(large));
+    EXPECT_EQ(receive(greedy)->reply, Reply::kCannotLoad);
+  }
   Hello mine = hello();
   mine.max_batch = 1024;  // 4 GiB for an answer
-  say(socket, encode(mine));
-  ASSERT_EQ(receive(socket)->reply, Reply::kSendPlan);
+  Result<Welcome> welcome = Welcome{};
+  const auto socket = greet(mine, welcome);
+  ASSERT_EQ(welcome->reply, Reply::kSendPlan);
   say(socket, bytes_);
   EXPECT_EQ(receive(socket)->reply, Reply::kCannotLoad);
   expect_serves();

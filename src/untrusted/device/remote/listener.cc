@@ -228,6 +228,8 @@ Reply Listener::make_ready(int socket, const Hello& hello) {
 }
 
 Reply Listener::receive_plan(int socket, const Hello& hello) {
+  // It is held twice, encoded and decoded, and the device makes something of its own of it.
+  if (hello.plan_bytes > outside::process_state().memory_bytes / 4) return Reply::kCannotLoad;
   if (!say(socket, Reply::kSendPlan).ok()) return Reply::kCannotLoad;
   std::vector<std::byte> bytes;  // grows with what has come
   while (bytes.size() < hello.plan_bytes) {

@@ -119,7 +119,7 @@ void fields(auto& a, base::Is<AnswerHeader> auto& m) {
 }
 
 inline constexpr std::size_t kGreetingBytes = 8 + 4;
-inline constexpr std::size_t kHelloBytes = kGreetingBytes + 1 + 16 + 3 * 4 + 8 + 32;
+inline constexpr std::size_t kHelloBytes = kGreetingBytes + 1 + 16 + 12 + 8 + 32;
 inline constexpr std::size_t kWelcomeBytes = kGreetingBytes + 1 + 16;
 inline constexpr std::size_t kJobBytes = 2 * 8 + 2 * 4 + 3 + 2 * 4;
 inline constexpr std::size_t kAnswerBytes = 2 * 8 + 1 + 4;
