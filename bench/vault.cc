@@ -3,9 +3,11 @@
 // that comes back, whole and in parts, on 1 thread and more. bytes_per_second counts sealed bytes;
 // `ns_word` is nanoseconds of one thread a word.
 //   bench_vault --benchmark_filter=open_factors
-// "stream" walks through 77 MB of stock in memory, chunk by chunk; the parts work on one chunk that
-// stays in cache.
+// "file" walks, chunk by chunk, through 77 MB of stock in a temporary file that the kernel has in
+// memory, as the command line does; "memory" through a store of the process's own. The other parts
+// work on one chunk that stays in cache.
 #include <benchmark/benchmark.h>
+#include <fcntl.h>
 
 #include <array>
 #include <cstdint>
@@ -43,6 +45,13 @@ void must(const Status& status) {
   std::exit(1);
 }
 
+std::unique_ptr<vault::FileStore> make_store(bool file) {
+  if (!file) return vault::FileStore::in_memory();
+  const int made = open("/tmp", O_RDWR | O_TMPFILE, 0600);
+  if (made < 0) std::fputs("bench_vault: no file without a name can be made in /tmp\n", stderr);
+  return std::make_unique<vault::FileStore>(outside::Descriptor(made));
+}
+
 // Stock is a layer of 3.2 million words an image (as VGG16's first) with all images in use.
 struct Stock {
   base::CpuFeatures cpu = base::detect_cpu();
@@ -57,19 +66,20 @@ struct Stock {
   std::vector<vault::PadTicket> tickets;
   std::size_t words = std::get<model::Linear>(plan.nodes[0].op).out().elements();
 
-  Stock() {
+  explicit Stock(bool file) {
     const std::array<std::uint32_t, 1> nodes = {0};
     vault::StockOptions options;
     options.cpu = cpu;
     options.threads = 2;
-    pads = must(vault::StockedPads::create(plan, {}, nodes, epoch, numbers,
-                                           vault::FileStore::in_memory(), options));
+    pads = must(
+        vault::StockedPads::create(plan, {}, nodes, epoch, numbers, make_store(file), options));
     (void)must(pads->prepare(kImages, nullptr, nullptr));
     while (tickets.size() < kImages) tickets.push_back(must(pads->take()));
   }
 };
+template <bool kFile>
 Stock& stock() {
-  static Stock the_stock;
+  static Stock the_stock(kFile);
   return the_stock;
 }
 
@@ -83,8 +93,9 @@ void report(benchmark::State& state, std::size_t words, std::size_t bytes) {
 
 // open_factors: one chunk a call, as the executor asks for them; each thread has its own part of
 // every image.
+template <bool kFile>
 void open_factors(benchmark::State& state) {
-  Stock& s = stock();
+  Stock& s = stock<kFile>();
   const std::size_t chunks = s.words / kWords;
   const auto threads = static_cast<std::size_t>(state.threads());
   std::size_t at = static_cast<std::size_t>(state.thread_index());
@@ -100,9 +111,10 @@ void open_factors(benchmark::State& state) {
 }
 
 // read_chunk: the host's bytes into private memory.
+template <bool kFile>
 void read_chunk(benchmark::State& state) {
   static const std::unique_ptr<vault::FileStore> store = [] {
-    auto made = vault::FileStore::in_memory();
+    auto made = make_store(kFile);
     must(made->reserve(kImages << 24));
     const std::vector<std::byte> bytes(kImages << 24, std::byte{1});
     must(made->write(0, bytes));
@@ -176,8 +188,10 @@ int main(int argc, char** argv) {
     const auto threads = static_cast<int>(n);
     using Named = std::pair<const char*, void (*)(benchmark::State&)>;
     for (const Named& part :
-         {Named("open_factors/stream", open_factors), Named("read/stream", read_chunk),
-          Named("unpack", unpack), Named("copy", copy), Named("keys", keys)}) {
+         {Named("open_factors/file", open_factors<true>),
+          Named("open_factors/memory", open_factors<false>), Named("read/file", read_chunk<true>),
+          Named("read/memory", read_chunk<false>), Named("unpack", unpack), Named("copy", copy),
+          Named("keys", keys)}) {
       benchmark::RegisterBenchmark(part.first, part.second)->Threads(threads)->UseRealTime();
     }
     const base::CpuFeatures here = base::detect_cpu();
