@@ -126,7 +126,7 @@ class StockedPads final : public Pads {
 
   std::mutex factory_mutex_;  // held while factors are computed; guards the engines and
   std::vector<std::uint32_t> pads_, factors_;  // of one layer, image after image; wiped after use
-  std::vector<std::byte> sealed_;              // one chunk
+  std::vector<std::byte> sealed_;              // one layer of one image
 
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable filled_;
