@@ -51,6 +51,7 @@ int device(const Options& o) {
   if (!o.plan.empty()) add("--plan", o.plan);
   if (o.threads > 0) add("--threads", fmt::format("{}", o.threads));
   std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   ::execv(program.c_str(), argv.data());

@@ -26,7 +26,7 @@ class Remote final : public device::Device {
     return device_->load(std::move(plan), max_batch);
   }
   Status run(const device::Job& job) override { return device_->run(job); }
-  std::size_t depth() const override { return device_->depth(); }
+  [[nodiscard]] std::size_t depth() const override { return device_->depth(); }
   Status start(const device::Job& job) override { return device_->start(job); }
   bool ready() override { return device_->ready(); }
   Status finish() override { return device_->finish(); }

@@ -141,7 +141,8 @@ TEST_F(RemoteDeviceTest, JobsSurviveCuts) {
     // Inputs are 200 kB, answers up to 3 MB; a session begins with a few hundred bytes.
     const bool early = round % 3 == 0;
     const auto to = round % 2 == 0 ? Relay::To::kWorker : Relay::To::kHost;
-    relay.cut_after(to, random() % (early ? 300 : (round % 2 == 0 ? 800'000 : 6'000'000)));
+    relay.cut_after(to, static_cast<std::int64_t>(
+                            random() % (early ? 300 : (round % 2 == 0 ? 800'000 : 6'000'000))));
     const auto outcomes = run_all(*device, jobs);
     for (std::size_t i = 0; i < jobs.size(); ++i) {
       // A retained input is not sent again once the job that brought it has been answered.
@@ -164,6 +165,7 @@ TEST_F(RemoteDeviceTest, JobsWithInputsOfTheirOwnAreAlwaysSentAgain) {
   const auto device = open(relay.address(), {.again = 20s});
   for (int round = 0; round < 6; ++round) {
     std::vector<std::unique_ptr<TestJob>> jobs;
+    jobs.reserve(6);
     for (int i = 0; i < 6; ++i) jobs.push_back(jobs_.make(i % 3 == 0 ? 0 : 2));
     relay.cut_after(Relay::To::kHost, 700'000 * round + 100);
     const auto outcomes = run_all(*device, jobs);
@@ -267,7 +269,7 @@ TEST_F(RemoteDeviceTest, ChangedBytesHurtNobody) {
     const auto device = open(relay.address(), {.again = 500ms});
     const auto to = round % 2 == 0 ? Relay::To::kWorker : Relay::To::kHost;
     // Headers of the first jobs, or anywhere.
-    relay.flip_at(to, random() % (round % 4 < 2 ? 21 : 380'000));
+    relay.flip_at(to, static_cast<std::int64_t>(random() % (round % 4 < 2 ? 21 : 380'000)));
     auto jobs = some_jobs(1);
     // A job that the worker waits for the rest of has no outcome of its own: time is up.
     const auto begin = Clock::now();
