@@ -309,6 +309,7 @@ std::unique_ptr<Rig> make_rig(const Network& net, const Mode& mode, std::size_t 
   options.integrity = mode.integrity;
   options.privacy = mode.privacy;
   options.threads = threads;
+  options.bind = true;
   options.micro_batch = micro_batch;
   options.in_flight = kInFlight;
   options.cpu = base::detect_cpu();

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -55,6 +56,23 @@ class Feed : public runtime::Source {
   const model::Plan& plan_;
   std::size_t at_ = 0;
   std::exception_ptr problem_;
+};
+
+// Round gives ready codes, over and over.
+class Round : public runtime::Source {
+ public:
+  Round(std::span<const std::vector<std::uint8_t>> images, std::uint64_t count)
+      : images_(images), left_(count) {}
+  bool next(std::span<std::uint8_t> codes) override {
+    if (left_ == 0) return false;
+    const std::vector<std::uint8_t>& image = images_[--left_ % images_.size()];
+    std::copy(image.begin(), image.end(), codes.begin());
+    return true;
+  }
+
+ private:
+  std::span<const std::vector<std::uint8_t>> images_;
+  std::uint64_t left_;
 };
 
 class Collect : public runtime::Sink {
@@ -152,6 +170,27 @@ host::Done Session::run(const InputSet& inputs,
   collect.rethrow();
   feed.rethrow();
   return done;
+}
+
+host::Done Session::run_codes(std::span<const std::vector<std::uint8_t>> images,
+                              std::uint64_t count,
+                              const std::function<void(std::uint64_t, Answer)>& answer) {
+  Round round(images, count);
+  Collect collect(answer);
+  const host::Done done = engine_->run(round, collect);
+  collect.rethrow();
+  return done;
+}
+
+std::vector<std::vector<std::uint8_t>> codes_of(const model::Plan& plan, const InputSet& inputs) {
+  std::size_t bytes = 0;
+  for (const model::TensorId id : plan.inputs) bytes += plan.tensors[id].shape.elements();
+  std::vector<std::vector<std::uint8_t>> out(inputs.count());
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    out[i].resize(bytes);
+    to_codes(plan, inputs.get(i), out[i]);
+  }
+  return out;
 }
 
 void Tally::count(const Answer& answer) {

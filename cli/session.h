@@ -50,6 +50,12 @@ class Session {
       const InputSet& inputs,
       const std::function<void(std::uint64_t image, Answer answer)>& answer);
 
+  // run_codes is run for inputs that are codes already: `count` of them, going round in `images`,
+  // which has one at least.
+  [[nodiscard]] host::Done run_codes(
+      std::span<const std::vector<std::uint8_t>> images, std::uint64_t count,
+      const std::function<void(std::uint64_t image, Answer answer)>& answer);
+
   // reconfigure changes the mode; see host::Engine::reconfigure.
   void reconfigure(const ModeOptions& options);
 
@@ -60,6 +66,10 @@ class Session {
   std::string pad_folder_;  // temporary, removed at the end; empty if none was made
   std::unique_ptr<host::Engine> engine_;
 };
+
+// codes_of are all images of an InputSet as a plan takes them.
+[[nodiscard]] std::vector<std::vector<std::uint8_t>> codes_of(const model::Plan& plan,
+                                                              const InputSet& inputs);
 
 // status_of is the exit status of a run: 0, or that of the worst thing that happened (3 rejected
 // before 4 unavailable). `rejected` and `failed` count images.

@@ -23,8 +23,9 @@ void wait_while(const std::atomic<std::uint32_t>& word, std::uint32_t seen) noex
 
 }  // namespace
 
-ThreadPool::ThreadPool(std::size_t threads) {
+ThreadPool::ThreadPool(std::size_t threads, bool bind) {
   SLALOM_ASSERT(threads >= 1);
+  if (bind) static_cast<void>(sched_getaffinity(0, sizeof(processors_), &processors_));
   for (std::size_t i = 1; i < threads; ++i) {
     auto worker = std::make_unique<Worker>(Worker{.pool = this, .number = i});
     if (pthread_create(&worker->thread, nullptr, &ThreadPool::thread_main, worker.get()) != 0)
@@ -41,10 +42,30 @@ ThreadPool::~ThreadPool() {
   for (auto& worker : workers_) pthread_join(worker->thread, nullptr);
 }
 
+ThreadPool::Bound::Bound(const ThreadPool& pool) noexcept
+    : bound_(sched_getaffinity(0, sizeof(before_), &before_) == 0 && pool.bind_caller(0)) {}
+
+ThreadPool::Bound::~Bound() {
+  if (bound_) static_cast<void>(sched_setaffinity(0, sizeof(before_), &before_));
+}
+
+// bind_caller binds the calling thread as one worker; false if it stays as it is.
+bool ThreadPool::bind_caller(std::size_t worker) const noexcept {
+  std::size_t skip = worker;
+  for (std::size_t cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (!CPU_ISSET(cpu, &processors_) || skip-- != 0) continue;
+    cpu_set_t one{};
+    CPU_SET(cpu, &one);
+    return sched_setaffinity(0, sizeof(one), &one) == 0;
+  }
+  return false;
+}
+
 void* ThreadPool::thread_main(void* argument) noexcept {
   auto* worker = static_cast<Worker*>(argument);
   ThreadPool* pool = worker->pool;
   _mm_setcsr(kDefaultMxcsr);
+  static_cast<void>(pool->bind_caller(worker->number));
   std::uint32_t seen = 0;
   while (true) {
     wait_while(pool->wake_, seen);

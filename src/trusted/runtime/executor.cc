@@ -52,7 +52,7 @@ Setup::Setup(const model::Plan& the_plan, const Placement& placement, const Opti
       pads(the_pads),
       kernels(field::choose_kernels(options.cpu)),
       operators(make_operators(plan, options.cpu)),
-      pool(options.threads),
+      pool(options.threads, options.bind),
       program(make_program(plan, placement, operators,
                            {.micro_batch = options.micro_batch,
                             .blinded = pads != nullptr,

@@ -23,6 +23,7 @@ struct Options {
   model::Privacy privacy = model::Privacy::kOff;
   std::uint32_t soundness_bits = 40;          // the least that a verdict must be worth
   std::size_t threads = 1;                    // trusted threads
+  bool bind = false;                          // each to a processor of its own
   std::size_t micro_batch = 4;                // images that share one request
   std::size_t in_flight = 3;                  // micro-batches at work at the same time
   std::chrono::milliseconds timeout{10'000};  // for one answer of a device
@@ -59,6 +60,15 @@ class Sink {
   virtual void fail(std::uint64_t image, Error error) = 0;
 };
 
+// StepTime is what the steps that begin with one node took, over all images.
+struct StepTime {
+  std::uint32_t node = 0;        // kInputs: the step that takes the images in
+  std::uint64_t trusted_ns = 0;  // of the step: the node, what is fused with it, what it sends
+  std::uint64_t device_ns = 0;   // of a remote layer, as the devices say
+  std::uint64_t sent = 0;        // elements that the step sends for each image
+  static constexpr std::uint32_t kInputs = ~0U;
+};
+
 struct Stats {
   std::uint64_t images = 0;
   std::uint64_t checks_performed = 0;  // remote layers x images
@@ -69,6 +79,7 @@ struct Stats {
   std::uint64_t pads_inline = 0;  // of these, computed while the request waited
   double wall_s = 0, trusted_s = 0, wait_s = 0, device_s = 0, pad_s = 0;
   std::uint64_t bytes_out = 0, bytes_in = 0;
+  std::vector<StepTime> steps;  // in the order of work
 };
 
 // Executor runs one plan in the trusted process: it owns the order of calls, every check and every

@@ -7,10 +7,12 @@
 #include <span>
 #include <vector>
 
+#include "base/arena.h"
 #include "channel/port.h"
 #include "field/challenge.h"
 #include "field/kernels.h"
 #include "runtime/checks.h"
+#include "runtime/setup.h"
 #include "slalom/result.h"
 #include "vault/pads.h"
 
@@ -53,5 +55,10 @@ struct Lane {
     return std::any_of(awaited.begin(), awaited.end(), [](std::uint64_t s) { return s != 0; });
   }
 };
+
+// make_lanes makes the lanes of a setup, constants in place, without slots; `input` becomes room
+// for one image's inputs. All lies in the arena that is returned. kUnavailable: no memory.
+[[nodiscard]] Result<base::SecretArena> make_lanes(const Setup& setup, std::vector<Lane>& lanes,
+                                                   std::span<std::uint8_t>& input);
 
 }  // namespace slalom::runtime

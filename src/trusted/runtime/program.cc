@@ -18,6 +18,8 @@ constexpr std::uint32_t kNever = ~0U;
 // kTileElements of one image are worked on at a time: with four images, pads and the input side's
 // vectors a tile needs some 300 KiB.
 constexpr std::size_t kTileElements = 16'384;
+// Small steps are cut finer, so that each thread gets work, down to tiles of kSmallTile.
+constexpr std::size_t kSmallTile = 2'048;
 
 class Compiler {
  public:
@@ -222,7 +224,9 @@ class Compiler {
   // With pads the edges of tasks should fall on the edges of sealed chunks, since a chunk is opened
   // as a whole.
   void cut(Step& step) const {
-    step.tile_units = std::max<std::size_t>(1, kTileElements / step.unit_elements);
+    const std::size_t share = base::div_up(step.units * step.unit_elements, 2 * options_.threads);
+    const std::size_t tile = std::clamp(share, kSmallTile, kTileElements);
+    step.tile_units = std::max<std::size_t>(1, tile / step.unit_elements);
     if (step.kind == StepKind::kOperator && !step.whole) {
       step.tile_units = std::max(step.tile_units, operators_[step.head.index]->grain());
     }

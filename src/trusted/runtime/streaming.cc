@@ -27,6 +27,7 @@ constexpr nanoseconds kTurn = std::chrono::microseconds(100);
 constexpr Error kNoDevice{Errc::kUnavailable, "no device is left to compute on"};
 
 double seconds(nanoseconds time) { return std::chrono::duration<double>(time).count(); }
+std::uint64_t count(nanoseconds time) { return static_cast<std::uint64_t>(time.count()); }
 
 struct Device {
   channel::Port* port = nullptr;
@@ -61,12 +62,19 @@ class StreamingExecutor final : public Executor {
       stats_.layers_checked = static_cast<std::uint32_t>(program_.links.size());
     }
     stats_.soundness_bits = checks_->bits();
+    for (const Step& step : program_.steps) {
+      const bool inputs = step.kind == StepKind::kInput;
+      StepTime time{.node = inputs ? StepTime::kInputs : step.head.index};
+      for (const Part& part : step.sends) time.sent += part.total;
+      stats_.steps.push_back(time);
+    }
     SLALOM_TRY(prepare_lanes());
     return prepare_slots(ports);
   }
 
   [[nodiscard]] Status run(Source& source, Sink& sink) override {
     const FloatEnvironment environment;
+    const base::ThreadPool::Bound bound(setup_.pool);
     const auto start = Clock::now();
     exhausted_ = false;
     next_image_ = next_output_ = 0;
@@ -88,38 +96,10 @@ class StreamingExecutor final : public Executor {
 
  private:
   Status prepare_lanes() {
-    const model::Plan& plan = setup_.plan;
-    const std::size_t images = setup_.options.micro_batch;
-    const std::size_t lanes = setup_.options.in_flight;
-    const std::size_t sums = program_.links.size() * images;
-    std::size_t image_bytes = 0;
-    for (const model::TensorId id : plan.inputs) {
-      image_bytes += plan.tensors[id].shape.elements();
-    }
-    using base::SecretArena;
-    auto memory =
-        SecretArena::create(lanes * (SecretArena::bytes_for<std::byte>(program_.arena_bytes) +
-                                     SecretArena::bytes_for<field::Residues>(sums)) +
-                                SecretArena::bytes_for<std::uint8_t>(image_bytes),
-                            base::Lock::kWhereAllowed);
+    auto memory = make_lanes(setup_, lanes_, staging_);
     if (!memory) return memory.error();
     memory_ = std::move(*memory);
-    staging_ = memory_.take<std::uint8_t>(image_bytes);
-    lanes_.resize(lanes);
-    for (Lane& lane : lanes_) {
-      lane.arena = memory_.take<std::byte>(program_.arena_bytes).data();
-      lane.input_sums = memory_.take<field::Residues>(sums);
-      lane.awaited.resize(program_.links.size());
-      lane.tickets.reserve(images);
-      for (const model::Node& node : plan.nodes) {
-        const auto* constant = std::get_if<model::Constant>(&node.op);
-        for (std::size_t b = 0; constant != nullptr && b < images; ++b) {
-          std::memcpy(setup_.tensor(lane.arena, node.output, b), constant->codes.data(),
-                      constant->codes.size());
-        }
-      }
-    }
-    views_.resize(plan.outputs.size());
+    views_.resize(setup_.plan.outputs.size());
     return {};
   }
 
@@ -288,7 +268,10 @@ class StreamingExecutor final : public Executor {
       }
       const Step& step = program_.steps[lane.step];
       if (step.kind == StepKind::kRemoteLinear && lane.awaited[step.link] != 0) return moved;
-      if (const Status done = pass_->run(lane); !done.ok()) {
+      const auto start = Clock::now();
+      const Status done = pass_->run(lane);
+      stats_.steps[lane.step].trusted_ns += count(Clock::now() - start);
+      if (!done.ok()) {
         end(lane, done);
         return true;
       }
@@ -406,7 +389,11 @@ class StreamingExecutor final : public Executor {
     }
     for (Lane& lane : lanes_) {
       if (!on(lane, device)) continue;
-      std::replace(lane.awaited.begin(), lane.awaited.end(), completion.sequence, std::uint64_t{0});
+      const auto found = std::find(lane.awaited.begin(), lane.awaited.end(), completion.sequence);
+      if (found == lane.awaited.end()) continue;
+      *found = 0;
+      const auto link = static_cast<std::size_t>(found - lane.awaited.begin());
+      stats_.steps[program_.links[link].step].device_ns += completion.device_ns;
       settle(lane);
     }
   }

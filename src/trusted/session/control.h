@@ -21,7 +21,7 @@
 // The control protocol between the trusted process and the untrusted host
 // (docs/control-protocol.md): frames over a stream socket. A frame is a header of eight bytes and a
 // payload; payloads are the messages below, or raw bytes where the Kind says so. Little-endian,
-// fixed order, no optional parts.
+// fixed order.
 //
 // Every decoder is all or nothing: a value out of its range, a missing or a trailing byte is
 // kMalformed, and encode(decode(bytes)) == bytes. The line after a message is its encoding
@@ -38,10 +38,11 @@ void fields(auto& a, Is<CpuFeatures> auto& c) {
 
 namespace slalom::runtime {
 
+void fields(auto& a, base::Is<StepTime> auto& m) { a(m.node, m.trusted_ns, m.device_ns, m.sent); }
 void fields(auto& a, base::Is<Stats> auto& m) {
   a(m.images, m.checks_performed, m.checks_failed, m.layers_checked, m.soundness_bits);
   a(m.pads_used, m.pads_inline, m.wall_s, m.trusted_s, m.wait_s, m.device_s, m.pad_s);
-  a(m.bytes_out, m.bytes_in);
+  a(m.bytes_out, m.bytes_in, m.steps);
 }
 
 }  // namespace slalom::runtime
@@ -150,11 +151,12 @@ struct Configure {
   std::uint32_t micro_batch = 4;
   std::uint32_t in_flight = 3;
   std::uint32_t timeout_ms = 10'000;
+  bool bind = false;
   std::vector<std::uint8_t> remote;
 };
 void fields(auto& a, Is<Configure> auto& m) {
   a(m.integrity, m.privacy, m.when_dry, m.store, m.soundness_bits, m.threads, m.micro_batch);
-  a(m.in_flight, m.timeout_ms, m.remote);
+  a(m.in_flight, m.timeout_ms, m.bind, m.remote);
   a.require(m.soundness_bits >= 1 && m.soundness_bits <= 256);
   a.require(m.threads <= 1024);
   a.require(m.micro_batch >= 1 && m.micro_batch <= 256);

@@ -18,6 +18,7 @@ runtime::Options to_options(const Configure& c, const base::CpuFeatures& cpu) {
           .privacy = c.privacy,
           .soundness_bits = c.soundness_bits,
           .threads = c.threads != 0 ? c.threads : std::max(1U, outside::process_state().processors),
+          .bind = c.bind,
           .micro_batch = c.micro_batch,
           .in_flight = c.in_flight,
           .timeout = std::chrono::milliseconds(c.timeout_ms),

@@ -18,6 +18,7 @@
 #include "untrusted/host/device_worker.h"
 #include "untrusted/host/plan_file.h"
 #include "untrusted/host/process.h"
+#include "untrusted/host/processors.h"
 #include "untrusted/host/unix_socket.h"
 
 namespace slalom::host {
@@ -78,7 +79,8 @@ Outcome<session::Configure> to_message(const Modes& modes) {
                          .threads = static_cast<std::uint32_t>(o.threads),
                          .micro_batch = static_cast<std::uint32_t>(o.micro_batch),
                          .in_flight = static_cast<std::uint32_t>(o.in_flight),
-                         .timeout_ms = static_cast<std::uint32_t>(o.timeout.count())};
+                         .timeout_ms = static_cast<std::uint32_t>(o.timeout.count()),
+                         .bind = o.bind};
   if (modes.placement) {
     for (const bool remote : modes.placement->remote) out.remote.push_back(remote ? 1 : 0);
   }
@@ -114,7 +116,10 @@ class RunningEngine final : public Engine {
  private:
   Done start_trusted();
   Done load(const PlanFile& file);
-  Done set_modes(const Modes& modes);
+  Done set_modes(const Modes& wanted);
+  [[nodiscard]] Shares shares(const Modes& modes) const {
+    return share_processors(modes.options.threads, options_.device_threads, options_.devices);
+  }
   Done send_configuration(const Modes& modes);
   Done begin_devices(const Modes& modes);
   Done attach_devices();
@@ -223,7 +228,11 @@ Done RunningEngine::attach(const std::string& socket_path) {
   }
 }
 
-Done RunningEngine::set_modes(const Modes& modes) {
+Done RunningEngine::set_modes(const Modes& wanted) {
+  Modes modes = wanted;
+  const Shares shares = this->shares(wanted);
+  modes.options.threads = shares.trusted_threads;
+  modes.options.bind = shares.bind_trusted;
   if (Done sent = send_configuration(modes); !sent) return sent;
   if (Done attached = attach_devices(); !attached) return attached;
   modes_ = modes;
@@ -258,6 +267,7 @@ bool RunningEngine::keeps_pads(const Modes& modes) const {
 }
 
 Done RunningEngine::begin_devices(const Modes& modes) {
+  const OnProcessors restricted(shares(modes).workers);
   for (DeviceWorker& device : devices_) {
     if (Done begun = device.begin(modes.options.micro_batch); !begun) return begun;
   }

@@ -21,7 +21,8 @@ namespace slalom::host {
 // starting the device workers again (Engine::reconfigure).
 struct Modes {
   // options.cpu is ignored: the trusted process reads its own processor. options.threads 0 means
-  // one thread for each processor that this process may use.
+  // one thread for each processor that this process may use and no worker needs; whether threads
+  // are bound (options.bind) follows from that (processors.h).
   runtime::Options options{.threads = 0};
   // Which nodes go to the devices; nothing means runtime::default_placement.
   std::optional<runtime::Placement> placement;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/worker.h"
 
+#include <algorithm>
 #include <chrono>
 #include <deque>
 
@@ -58,11 +59,11 @@ class Served {
     const Begun begun = begun_.front();
     begun_.pop_front();
     const bool done = begun.started && device_.finish().ok();
-    auto ns = done ? device_.computed_ns() : 0;
-    if (ns == 0) {
-      ns = static_cast<std::uint64_t>(
-          std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - begun.at).count());
-    }
+    // Jobs overlap: each is charged with the time since the one before it was done.
+    const auto now = Clock::now();
+    const auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(
+        now - std::max(begun.at, last_answer_));
+    last_answer_ = now;
     endpoint_.answer(
         {.sequence = begun.request.sequence,
          .status = done ? channel::AnswerStatus::kDone : channel::AnswerStatus::kFailed,
@@ -80,6 +81,7 @@ class Served {
   ShmEndpoint& endpoint_;
   device::Device& device_;
   std::deque<Begun> begun_;
+  Clock::time_point last_answer_;
 };
 
 }  // namespace

@@ -45,6 +45,42 @@ TEST(ThreadPool, ThreadsShareTheWorkAndWakeUpAfterSleeping) {
   }
 }
 
+TEST(ThreadPool, BoundThreadsRunOnProcessorsOfTheirOwn) {
+  cpu_set_t before{};
+  ASSERT_EQ(sched_getaffinity(0, sizeof(before), &before), 0);
+  const auto threads = static_cast<std::size_t>(CPU_COUNT(&before));
+  ThreadPool pool(threads, true);
+  std::vector<cpu_set_t> seen(threads);
+  {
+    const ThreadPool::Bound bound(pool);
+    std::atomic<std::size_t> arrived{0};
+    pool.parallel_for(threads, [&](std::size_t, std::size_t worker) {
+      ASSERT_EQ(sched_getaffinity(0, sizeof(cpu_set_t), &seen[worker]), 0);
+      arrived.fetch_add(1);
+      while (arrived.load() < threads) std::this_thread::yield();
+    });
+  }
+  cpu_set_t all{};
+  for (const cpu_set_t& set : seen) {
+    EXPECT_EQ(CPU_COUNT(&set), 1);
+    CPU_OR(&all, &all, &set);
+  }
+  EXPECT_TRUE(CPU_EQUAL(&all, &before)) << "two threads share a processor";
+  cpu_set_t after{};
+  ASSERT_EQ(sched_getaffinity(0, sizeof(after), &after), 0);
+  EXPECT_TRUE(CPU_EQUAL(&after, &before)) << "the caller is free again";
+}
+
+TEST(ThreadPool, ThreadsAreNotBoundUnlessAsked) {
+  cpu_set_t before{};
+  ASSERT_EQ(sched_getaffinity(0, sizeof(before), &before), 0);
+  ThreadPool pool(2);
+  const ThreadPool::Bound bound(pool);
+  cpu_set_t now{};
+  ASSERT_EQ(sched_getaffinity(0, sizeof(now), &now), 0);
+  EXPECT_TRUE(CPU_EQUAL(&now, &before));
+}
+
 TEST(ThreadPool, EveryThreadRoundsToNearestEven) {
   const unsigned before = _mm_getcsr();
   _mm_setcsr(0x7f80);  // the creator rounds towards zero

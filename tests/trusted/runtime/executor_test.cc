@@ -26,6 +26,21 @@ class ModeTest : public ::testing::TestWithParam<std::tuple<Integrity, Privacy>>
   }
 };
 
+// Each remote layer begins one step; all steps together took no longer than the run.
+void expect_times_of_steps(const Rig& rig, const runtime::Stats& stats) {
+  ASSERT_FALSE(stats.steps.empty());
+  EXPECT_EQ(stats.steps[0].node, runtime::StepTime::kInputs);
+  std::uint64_t sum = 0;
+  std::size_t remote = 0;
+  for (const runtime::StepTime& step : stats.steps) {
+    sum += step.trusted_ns;
+    remote += step.node != runtime::StepTime::kInputs && rig.placement.remote.at(step.node) ? 1 : 0;
+  }
+  EXPECT_EQ(remote, count_remote(rig.placement));
+  EXPECT_GT(sum, 0U);
+  EXPECT_LE(static_cast<double>(sum) * 1e-9, stats.wall_s);
+}
+
 TEST_P(ModeTest, RandomPlansGiveTheReferenceBitForBit) {
   for (unsigned seed = 0; seed < 40; ++seed) {
     SCOPED_TRACE(seed);
@@ -45,6 +60,7 @@ TEST_P(ModeTest, RandomPlansGiveTheReferenceBitForBit) {
     EXPECT_EQ(stats.layers_checked, checked ? remote : 0);
     EXPECT_EQ(stats.checks_failed, 0U);
     EXPECT_EQ(rig.ports[0]->layers.size(), remote);
+    expect_times_of_steps(rig, stats);
     EXPECT_GE(stats.soundness_bits, checked && remote != 0 ? 40.0 : 0.0);
     EXPECT_LE(stats.soundness_bits, checked ? 200.0 : 0.0);
     EXPECT_EQ(stats.pads_used, rig.pads && remote != 0 ? images.size() : 0);

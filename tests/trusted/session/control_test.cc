@@ -54,7 +54,11 @@ TEST(Control, EveryMessageIsStrict) {
   expect_strict(Prepared{1});
   expect_strict(Stock{1, 2, true});
   expect_strict(Report{.cpu = {.avx2 = true}, .dumpable = false});
-  expect_strict(runtime::Stats{.images = 3, .soundness_bits = 40.1, .wall_s = 0.5, .bytes_in = 9});
+  expect_strict(runtime::Stats{.images = 3,
+                               .soundness_bits = 40.1,
+                               .wall_s = 0.5,
+                               .bytes_in = 9,
+                               .steps = {{~0U, 5, 0, 7}, {1, 2, 3, 4}}});
 }
 
 TEST(Control, MembersSurviveTheWire) {
@@ -67,6 +71,7 @@ TEST(Control, MembersSurviveTheWire) {
                     .micro_batch = 17,
                     .in_flight = 5,
                     .timeout_ms = 50,
+                    .bind = true,
                     .remote = {1, 0, 1}};
   const auto d = decode<Configure>(encode(c));
   ASSERT_TRUE(d.ok());
@@ -79,6 +84,7 @@ TEST(Control, MembersSurviveTheWire) {
   EXPECT_EQ(d->micro_batch, 17U);
   EXPECT_EQ(d->in_flight, 5U);
   EXPECT_EQ(d->timeout_ms, 50U);
+  EXPECT_TRUE(d->bind);
   EXPECT_EQ(d->remote, c.remote);
 
   const Output o{7, {{4, {1, 2}, {}}, {5, {}, {-1, 1 << 30}}}};
