@@ -21,6 +21,7 @@
 #include "cli/results.h"
 #include "cli/session.h"
 #include "cli/terminal.h"
+#include "untrusted/planner/planner.h"
 
 namespace slalom::cli {
 namespace {
@@ -47,27 +48,6 @@ struct Row {
   [[nodiscard]] double amortised() const { return images() / (wall_s + pads_s); }
 };
 
-// since gives the counts and times between two looks at an engine.
-runtime::Stats since(const runtime::Stats& before, runtime::Stats now) {
-  now.images -= before.images;
-  now.checks_performed -= before.checks_performed;
-  now.checks_failed -= before.checks_failed;
-  now.pads_used -= before.pads_used;
-  now.pads_inline -= before.pads_inline;
-  now.wall_s -= before.wall_s;
-  now.trusted_s -= before.trusted_s;
-  now.wait_s -= before.wait_s;
-  now.device_s -= before.device_s;
-  now.pad_s -= before.pad_s;
-  now.bytes_out -= before.bytes_out;
-  now.bytes_in -= before.bytes_in;
-  for (std::size_t i = 0; i < before.steps.size() && i < now.steps.size(); ++i) {
-    now.steps[i].trusted_ns -= before.steps[i].trusted_ns;
-    now.steps[i].device_ns -= before.steps[i].device_ns;
-  }
-  return now;
-}
-
 using Images = std::vector<std::vector<std::uint8_t>>;
 
 // timed runs so many images and returns the seconds; a rejection ends the benchmark.
@@ -93,7 +73,7 @@ Row measure(Session& session, const Images& inputs, const std::string& name, con
   row.pads_s = session.make_pads(images);
   const runtime::Stats before = unwrap(session.engine().stats());
   row.wall_s = timed(session, inputs, images);
-  row.stats = since(before, unwrap(session.engine().stats()));
+  row.stats = planner::since(before, unwrap(session.engine().stats()));
   return row;
 }
 

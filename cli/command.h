@@ -23,6 +23,7 @@ Action define_convert(CLI::App& app);
 Action define_model(CLI::App& app);
 Action define_run(CLI::App& app);
 Action define_eval(CLI::App& app);
+Action define_plan(CLI::App& app);
 Action define_pads(CLI::App& app);
 Action define_bench(CLI::App& app);
 Action define_device(CLI::App& app);

@@ -28,6 +28,7 @@ constexpr std::array kCommands{
     Command{"model", "Write a plan of a well-known architecture, synthetic weights", define_model},
     Command{"run", "Run a plan on pictures or arrays, in any mode", define_run},
     Command{"eval", "Top-1 and top-5 accuracy over labelled pictures", define_eval},
+    Command{"plan", "Show which layers run where, and why", define_plan},
     Command{"pads", "Add one-time pads to a running slalom", define_pads},
     Command{"bench", "Measure modes side by side, or the kernels", define_bench},
     Command{"device", "Run a device worker by hand", define_device},

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cli/failure.h"
+#include "cli/placement.h"
 #include "untrusted/host/device_worker.h"
 
 namespace slalom::cli {
@@ -126,6 +127,7 @@ void add_tuning_options(CLI::App& app, ModeOptions& o) {
       ->check(CLI::Range(1, 120))
       ->capture_default_str()
       ->group("Mode");
+  add_placement_options(app, o);
   const std::string tuning = "Tuning";
   app.add_option("--trusted-threads", o.trusted_threads, "Threads of the trusted process (0: all)")
       ->type_name("N")

@@ -27,13 +27,17 @@ struct ModeOptions {
   std::size_t device_threads = 0;   // 0: all processors
   std::size_t tcp_streams = 4;
   std::size_t micro_batch = 4;
-  std::size_t in_flight = 3;
+  std::size_t in_flight = 6;
   std::uint64_t timeout_ms = 10'000;
   vault::WhenDry when_dry = vault::WhenDry::kInline;
   std::string pad_store;    // empty: a temporary file
   std::uint64_t pads = 0;   // to make before the first image
   bool pads_given = false;  // false: as many as there are images
   std::string listen;
+  // placement.h
+  std::string placement = "auto";
+  std::string optimise = "throughput";
+  std::vector<std::string> keep_inside, send_out;  // names of layers
 };
 
 // add_mode_options adds all of them to a subcommand; add_tuning_options only those that say where

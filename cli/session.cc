@@ -13,8 +13,10 @@
 #include <utility>
 
 #include "cli/failure.h"
+#include "cli/placement.h"
 #include "cli/terminal.h"
 #include "untrusted/baseline/float_engine.h"
+#include "untrusted/host/plan_file.h"
 
 namespace slalom::cli {
 namespace {
@@ -114,15 +116,35 @@ class Collect : public runtime::Sink {
 
 }  // namespace
 
-Session::Session(const std::string& plan_file, const ModeOptions& options) : options_(options) {
-  auto engine = options.precision == Precision::kFp32
-                    ? baseline::start_float_engine(prepared(plan_file))
-                    : host::Engine::start(prepared(plan_file));
+Session::Session(const std::string& plan_file, const ModeOptions& options, bool unplaced)
+    : options_(options) {
+  const host::PlanFile file = unwrap(host::read_plan_file(plan_file));
+  host::EngineOptions start = prepared(plan_file);
+  const bool placed = !unplaced && place(*file.plan, file.digest, start.modes);
+  if (!placed) start.modes.placement = {std::vector<bool>(file.plan->nodes.size(), false)};
+  auto engine = options.precision == Precision::kFp32 ? baseline::start_float_engine(start)
+                                                      : host::Engine::start(start);
   if (!engine.ok()) {
     if (!pad_folder_.empty()) fs::remove_all(pad_folder_);
     throw Stop(engine.failure());
   }
   engine_ = *std::move(engine);
+  if (!placed && !unplaced) plan_now();
+}
+
+bool Session::place(const model::Plan& plan, const model::Digest& digest,
+                    host::Modes& modes) const {
+  if (options_.precision == Precision::kFp32) return true;
+  if (!wants_plan(options_)) {
+    modes.placement = simple_placement(plan, options_);
+    return true;
+  }
+  modes.placement = remembered_placement(plan, digest, options_);
+  return modes.placement.has_value();
+}
+
+planner::Planned Session::plan_now() {
+  return plan_placement(*engine_, prepared({}).modes, options_);
 }
 
 Session::~Session() {
@@ -142,7 +164,12 @@ host::EngineOptions Session::prepared(const std::string& plan_file) {
 
 void Session::reconfigure(const ModeOptions& options) {
   options_ = options;
-  unwrap(engine_->reconfigure(prepared({}).modes));
+  host::Modes modes = prepared({}).modes;
+  if (place(plan(), engine_->digest(), modes)) {
+    unwrap(engine_->reconfigure(modes));
+  } else {
+    plan_now();
+  }
 }
 
 double Session::make_pads(std::uint64_t images) {

@@ -14,6 +14,7 @@
 #include "cli/inputs.h"
 #include "cli/modes.h"
 #include "untrusted/host/engine.h"
+#include "untrusted/planner/planner.h"
 
 // A network that runs: the engine behind `run`, `eval` and `bench`, fed from an InputSet.
 
@@ -29,13 +30,16 @@ struct Answer {
 // Session owns an engine and the temporary file of its pads.
 class Session {
  public:
-  // Starts the processes and loads the plan. Throws Stop.
-  Session(const std::string& plan_file, const ModeOptions& options);
+  // Starts the processes and loads the plan. Where the placement is to be planned and none is
+  // remembered, that is done first, unless `unplaced`: then all layers are inside. Throws Stop.
+  Session(const std::string& plan_file, const ModeOptions& options, bool unplaced = false);
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
   [[nodiscard]] const model::Plan& plan() const { return *engine_->plan(); }
+  // plan_now measures and chooses a placement, whatever is remembered (placement.h).
+  planner::Planned plan_now();
   [[nodiscard]] host::Engine& engine() { return *engine_; }
 
   // make_pads fills the stock before the first image if the mode has pads: as many as asked for, or
@@ -61,6 +65,8 @@ class Session {
 
  private:
   host::EngineOptions prepared(const std::string& plan_file);
+  // place sets the placement of `modes` if it is known without measuring; false if it is not.
+  bool place(const model::Plan& plan, const model::Digest& digest, host::Modes& modes) const;
 
   ModeOptions options_;
   std::string pad_folder_;  // temporary, removed at the end; empty if none was made

@@ -26,6 +26,7 @@ void wait_while(const std::atomic<std::uint32_t>& word, std::uint32_t seen) noex
 ThreadPool::ThreadPool(std::size_t threads, bool bind) {
   SLALOM_ASSERT(threads >= 1);
   if (bind) static_cast<void>(sched_getaffinity(0, sizeof(processors_), &processors_));
+  threads_ = threads;
   for (std::size_t i = 1; i < threads; ++i) {
     auto worker = std::make_unique<Worker>(Worker{.pool = this, .number = i});
     if (pthread_create(&worker->thread, nullptr, &ThreadPool::thread_main, worker.get()) != 0)
@@ -51,7 +52,9 @@ ThreadPool::Bound::~Bound() {
 
 // bind_caller binds the calling thread as one worker; false if it stays as it is.
 bool ThreadPool::bind_caller(std::size_t worker) const noexcept {
-  std::size_t skip = worker;
+  const auto usable = static_cast<std::size_t>(CPU_COUNT(&processors_));
+  if (usable < threads_) return false;
+  std::size_t skip = worker * usable / threads_;
   for (std::size_t cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
     if (!CPU_ISSET(cpu, &processors_) || skip-- != 0) continue;
     cpu_set_t one{};

@@ -33,9 +33,9 @@ class ThreadPool {
   using Task = void (*)(void* context, std::size_t index, std::size_t worker);
 
   // threads counts the caller; at least 1. If the system refuses a thread the pool is smaller: see
-  // size(). bind: worker i runs only on the i-th of the processors that the caller may use (if
-  // there are so many); threads that move about were seen to lose three quarters of the rate of
-  // sixteen.
+  // size(). bind: each worker runs only on one of the processors that the caller may use, spread
+  // over them evenly (worker i of t on number i * n / t of n), so that few threads do not share
+  // cores; nothing is bound if there are fewer processors.
   explicit ThreadPool(std::size_t threads, bool bind = false);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -95,7 +95,8 @@ class ThreadPool {
   void work(std::size_t worker) noexcept;
   [[nodiscard]] bool bind_caller(std::size_t worker) const noexcept;
 
-  cpu_set_t processors_{};  // to bind to, in their order; empty: not bound
+  cpu_set_t processors_{};   // to bind to; empty: not bound
+  std::size_t threads_ = 1;  // that were asked for
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<std::unique_ptr<Line[]>> scratch_;  // NOLINT(modernize-avoid-c-arrays)
   std::size_t scratch_bytes_ = 0;

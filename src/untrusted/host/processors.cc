@@ -12,12 +12,19 @@ cpu_set_t usable() {
   return set;
 }
 
-// without_first leaves out the first n processors of a set.
-cpu_set_t without_first(cpu_set_t set, std::size_t n) {
-  for (std::size_t cpu = 0; cpu < CPU_SETSIZE && n > 0; ++cpu) {
+// without_bound leaves out the processors that a pool of so many threads binds to
+// (base/thread_pool.h).
+cpu_set_t without_bound(cpu_set_t set, std::size_t threads) {
+  const auto n = static_cast<std::size_t>(CPU_COUNT(&set));
+  std::size_t number = 0;
+  std::size_t worker = 0;
+  for (std::size_t cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
     if (!CPU_ISSET(cpu, &set)) continue;
-    CPU_CLR(cpu, &set);
-    --n;
+    if (worker < threads && number == worker * n / threads) {
+      CPU_CLR(cpu, &set);
+      ++worker;
+    }
+    ++number;
   }
   return set;
 }
@@ -42,7 +49,7 @@ Shares share_processors(std::size_t trusted_threads, std::size_t device_threads,
   }
   const bool beside = out.trusted_threads + needed <= processors;
   out.bind_trusted = beside || (cpu_workers == 0 && out.trusted_threads <= processors);
-  if (beside && needed > 0) out.workers = without_first(all, out.trusted_threads);
+  if (beside && needed > 0) out.workers = without_bound(all, out.trusted_threads);
   return out;
 }
 

@@ -13,7 +13,7 @@ namespace slalom::host {
 // Shares says who works on which of the processors that this process may use.
 struct Shares {
   std::size_t trusted_threads = 1;
-  bool bind_trusted = false;         // thread i of the trusted process to the i-th processor
+  bool bind_trusted = false;         // each to one of them (base/thread_pool.h)
   std::optional<cpu_set_t> workers;  // what workers may use; nothing: all
 };
 

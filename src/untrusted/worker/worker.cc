@@ -68,7 +68,7 @@ class Served {
         {.sequence = begun.request.sequence,
          .status = done ? channel::AnswerStatus::kDone : channel::AnswerStatus::kFailed,
          .output_bytes = done ? begun.request.output_bytes : 0,
-         .device_ns = ns});
+         .device_ns = static_cast<std::uint64_t>(ns.count())});
   }
 
  private:

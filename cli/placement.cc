@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/placement.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <system_error>
+#include <thread>
+
+#include "cli/failure.h"
+#include "cli/inputs.h"
+#include "cli/results.h"
+#include "cli/session.h"
+#include "cli/terminal.h"
+
+namespace slalom::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+// 64 images are too many for any cache, and their making does not count.
+constexpr const char* kImages = "random:64";
+
+fs::path cache_folder() {
+  // NOLINTBEGIN(concurrency-mt-unsafe): nothing here changes the environment
+  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache != '\0') {
+    return fs::path(cache) / "slalom";
+  }
+  const char* home = std::getenv("HOME");
+  // NOLINTEND(concurrency-mt-unsafe)
+  return home == nullptr || *home == '\0' ? fs::path() : fs::path(home) / ".cache" / "slalom";
+}
+
+std::string processor() {
+  std::ifstream in("/proc/cpuinfo");
+  for (std::string line; std::getline(in, line);) {
+    if (line.starts_with("model name")) return line;
+  }
+  return "unknown";
+}
+
+// key_of is everything that a measured placement depends on.
+std::string key_of(const model::Digest& digest, const ModeOptions& o) {
+  return fmt::format("1|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}", hex(digest),
+                     integrity_name(o.integrity), privacy_name(o.privacy),
+                     fmt::join(o.devices, ","), o.trusted_threads, o.device_threads, o.micro_batch,
+                     o.in_flight, o.optimise, fmt::join(o.keep_inside, ","),
+                     fmt::join(o.send_out, ","), processor(), std::thread::hardware_concurrency());
+}
+
+// FNV-1a names the file; the whole key is inside.
+fs::path file_of(const std::string& key) {
+  std::uint64_t hash = 0xcbf29ce484222325;
+  for (const char c : key) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+  const fs::path folder = cache_folder();
+  return folder.empty() ? fs::path() : folder / fmt::format("placement-{:016x}.json", hash);
+}
+
+void remember(const std::string& key, const runtime::Placement& placement) {
+  const fs::path file = file_of(key);
+  if (file.empty()) return;
+  std::error_code error;
+  fs::create_directories(file.parent_path(), error);
+  const fs::path fresh = file.string() + fmt::format(".{}", ::getpid());
+  std::ofstream(fresh) << nlohmann::json{{"key", key}, {"remote", placement.remote}};
+  fs::rename(fresh, file, error);  // where nothing can be kept, it is measured again
+}
+
+}  // namespace
+
+void add_placement_options(CLI::App& app, ModeOptions& o) {
+  const std::string group = "Placement";
+  app.add_option("--placement", o.placement,
+                 "Which layers go out: planned (measured at first use), outside (all that can), "
+                 "inside (none); auto is planned, but outside with a CPU worker")
+      ->check(CLI::IsMember({"auto", "planned", "outside", "inside"}))
+      ->type_name("auto|planned|outside|inside")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--keep-inside", o.keep_inside, "A layer that stays inside, by name (slalom plan)")
+      ->type_name("LAYER")
+      ->allow_extra_args(false)
+      ->group(group);
+  app.add_option("--send-out", o.send_out, "A layer that goes out, by name")
+      ->type_name("LAYER")
+      ->allow_extra_args(false)
+      ->group(group);
+  app.add_option("--optimise", o.optimise, "What the planned placement is made for")
+      ->check(CLI::IsMember({"throughput", "latency"}))
+      ->type_name("throughput|latency")
+      ->capture_default_str()
+      ->group(group);
+}
+
+bool wants_plan(const ModeOptions& o) {
+  const auto is = [&](const char* spec) {
+    return std::all_of(o.devices.begin(), o.devices.end(),
+                       [&](const std::string& d) { return d == spec; });
+  };
+  if (is("none") && !o.devices.empty()) return false;
+  return o.placement == "planned" || (o.placement == "auto" && !is("cpu"));
+}
+
+const std::string& layer_name(const model::Plan& plan, std::uint32_t node) {
+  const std::string& name = plan.nodes[node].name;
+  return name.empty() ? plan.tensors[plan.nodes[node].output].name : name;
+}
+
+std::vector<planner::Override> overrides_of(const model::Plan& plan, const ModeOptions& o) {
+  std::vector<planner::Override> out;
+  const runtime::Placement leaves = runtime::default_placement(plan);
+  const auto add = [&](const std::string& name, bool remote) {
+    for (std::uint32_t n = 0; n < plan.nodes.size(); ++n) {
+      if (layer_name(plan, n) != name) continue;
+      if (!leaves.remote[n]) {
+        throw Stop(
+            Errc::kInvalidArgument,
+            fmt::format("'{}' always stays inside: it is no linear layer with a field", name));
+      }
+      out.push_back({n, remote});
+      return;
+    }
+    throw Stop(Errc::kInvalidArgument,
+               fmt::format("the network has no layer '{}'; slalom plan lists them", name));
+  };
+  for (const std::string& name : o.keep_inside) add(name, false);
+  for (const std::string& name : o.send_out) add(name, true);
+  return out;
+}
+
+std::optional<runtime::Placement> simple_placement(const model::Plan& plan, const ModeOptions& o) {
+  if (o.placement != "inside" && o.keep_inside.empty() && o.send_out.empty()) return std::nullopt;
+  runtime::Placement out = runtime::default_placement(plan);
+  if (o.placement == "inside") out.remote.assign(plan.nodes.size(), false);
+  for (const planner::Override& layer : overrides_of(plan, o))
+    out.remote[layer.node] = layer.remote;
+  return out;
+}
+
+planner::Planned plan_placement(host::Engine& engine, const host::Modes& modes,
+                                const ModeOptions& o) {
+  const model::Plan& plan = *engine.plan();
+  const std::vector<std::string> names{kImages};
+  const planner::Wanted wanted{.objective = o.optimise == "latency"
+                                                ? planner::Objective::kLatency
+                                                : planner::Objective::kThroughput,
+                               .overrides = overrides_of(plan, o),
+                               .devices = std::max<std::size_t>(1, o.devices.size())};
+  auto planned = unwrap(planner::make_plan(
+      engine, modes, wanted, codes_of(plan, InputSet(plan, names)),
+      [](const std::string& what) { fmt::print(stderr, "Placement: {} ...\n", what); }));
+  remember(key_of(engine.digest(), o), planned.placement);
+  return planned;
+}
+
+std::optional<runtime::Placement> remembered_placement(const model::Plan& plan,
+                                                       const model::Digest& digest,
+                                                       const ModeOptions& o) {
+  const std::string key = key_of(digest, o);
+  std::ifstream in(file_of(key));
+  const nlohmann::json found = nlohmann::json::parse(in, nullptr, false);
+  if (!found.is_object() || found.value("key", "") != key || !found.contains("remote")) return {};
+  runtime::Placement out;
+  for (const nlohmann::json& remote : found["remote"]) {
+    if (!remote.is_boolean()) return {};
+    out.remote.push_back(remote.get<bool>());
+  }
+  if (!runtime::check_placement(plan, out).ok()) return {};
+  return out;
+}
+
+}  // namespace slalom::cli
