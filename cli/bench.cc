@@ -21,6 +21,7 @@
 #include "cli/results.h"
 #include "cli/session.h"
 #include "cli/terminal.h"
+#include "untrusted/host/processors.h"
 #include "untrusted/planner/planner.h"
 
 namespace slalom::cli {
@@ -105,13 +106,24 @@ Images random_images(const model::Plan& plan) {
   return codes_of(plan, InputSet(plan, names));
 }
 
+// wanted says whether one of the names that --only gives, with "|" between, is part of this one.
+bool wanted(const Options& o, const std::string& name) {
+  if (o.filter.empty()) return true;
+  for (std::size_t at = 0; at <= o.filter.size();) {
+    const std::size_t end = std::min(o.filter.find('|', at), o.filter.size());
+    if (end > at && name.find(o.filter.substr(at, end - at)) != std::string::npos) return true;
+    at = end + 1;
+  }
+  return false;
+}
+
 std::vector<Row> measure_all(const Options& o) {
   std::vector<Row> rows;
   Images inputs;
   std::unique_ptr<Session> session;
   std::optional<std::pair<bool, Precision>> started;
   for (const Case& c : kCases) {
-    if (!o.filter.empty() && std::string(c.name).find(o.filter) == std::string::npos) continue;
+    if (!wanted(o, c.name)) continue;
     ModeOptions mode = o.mode;
     mode.integrity = c.integrity;
     mode.privacy = c.privacy;
@@ -169,6 +181,13 @@ nlohmann::json steps_json(const runtime::Stats& stats) {
   return out;
 }
 
+// Layers with device time were outside.
+std::size_t layers_outside(const runtime::Stats& stats) {
+  return static_cast<std::size_t>(
+      std::count_if(stats.steps.begin(), stats.steps.end(),
+                    [](const runtime::StepTime& step) { return step.device_ns > 0; }));
+}
+
 nlohmann::json rows_json(const std::vector<Row>& rows) {
   nlohmann::json out = nlohmann::json::array();
   for (const Row& r : rows) {
@@ -178,6 +197,7 @@ nlohmann::json rows_json(const std::vector<Row>& rows) {
                    {"images_per_s", r.rate()},
                    {"amortised_images_per_s", r.amortised()},
                    {"checks", checks_json(r.stats)},
+                   {"layers_outside", layers_outside(r.stats)},
                    {"timing", timing_json(r.stats, r.pads_s)},
                    {"bytes_out", r.stats.bytes_out},
                    {"bytes_in", r.stats.bytes_in},
@@ -186,11 +206,22 @@ nlohmann::json rows_json(const std::vector<Row>& rows) {
   return out;
 }
 
+std::size_t threads_of(const ModeOptions& mode) {
+  return host::share_processors(mode.trusted_threads, mode.device_threads, mode.devices)
+      .trusted_threads;
+}
+
 int bench(const Options& o) {
   if (o.what == "micro") return bench_micro(o.filter, o.json);
   const std::vector<Row> rows = measure_all(o);
   if (o.json) {
-    print_json({{"model", o.what}, {"modes", rows_json(rows)}});
+    print_json(
+        {{"model", o.what},
+         {"device", o.mode.devices.empty() ? std::vector<std::string>{"cpu"} : o.mode.devices},
+         {"trusted_threads", threads_of(o.mode)},
+         {"micro_batch", o.mode.micro_batch},
+         {"in_flight", o.mode.in_flight},
+         {"modes", rows_json(rows)}});
   } else {
     print_rows(rows);
   }
@@ -208,7 +239,8 @@ Action define_bench(CLI::App& app) {
       ->type_name("S")
       ->check(CLI::Range(0.01, 3600.0))
       ->capture_default_str();
-  app.add_option("--only", o->filter, "Only modes (micro: kernels) with this in their name")
+  app.add_option("--only", o->filter,
+                 "Only modes (micro: kernels) with this in their name; several with | between")
       ->type_name("TEXT");
   app.add_flag("--json", o->json, "Print one JSON object instead of text");
   add_tuning_options(app, o->mode);

@@ -80,7 +80,7 @@ void add_placement_options(CLI::App& app, ModeOptions& o) {
   const std::string group = "Placement";
   app.add_option("--placement", o.placement,
                  "Which layers go out: planned (measured at first use), outside (all that can), "
-                 "inside (none); auto is planned, but outside with a CPU worker")
+                 "inside (none); auto is planned with GPUs and other machines, else outside")
       ->check(CLI::IsMember({"auto", "planned", "outside", "inside"}))
       ->type_name("auto|planned|outside|inside")
       ->capture_default_str()
@@ -101,12 +101,12 @@ void add_placement_options(CLI::App& app, ModeOptions& o) {
 }
 
 bool wants_plan(const ModeOptions& o) {
-  const auto is = [&](const char* spec) {
-    return std::all_of(o.devices.begin(), o.devices.end(),
-                       [&](const std::string& d) { return d == spec; });
+  const auto far = [](const std::string& d) {
+    return d.starts_with("cuda") || d.starts_with("tcp:");
   };
-  if (is("none") && !o.devices.empty()) return false;
-  return o.placement == "planned" || (o.placement == "auto" && !is("cpu"));
+  const bool none = o.devices.size() == 1 && o.devices[0] == "none";
+  if (o.placement == "planned") return !none;
+  return o.placement == "auto" && std::any_of(o.devices.begin(), o.devices.end(), far);
 }
 
 const std::string& layer_name(const model::Plan& plan, std::uint32_t node) {

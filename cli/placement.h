@@ -19,9 +19,9 @@ namespace slalom::cli {
 // add_placement_options adds --placement, --keep-inside, --send-out and --optimise.
 void add_placement_options(CLI::App& app, ModeOptions& options);
 
-// wants_plan says whether a mode's placement comes from measurements. Devices other than this
-// machine's processors are worth that; a CPU worker beside the trusted process is there to try
-// things out, and everything goes to it.
+// wants_plan says whether a mode's placement comes from measurements. GPUs and other machines are
+// worth that; a worker on the same processors as the trusted process is there to try things out,
+// and everything goes to it.
 [[nodiscard]] bool wants_plan(const ModeOptions& options);
 
 // layer_name is what users call a layer: the name of its node, or of what it makes.
