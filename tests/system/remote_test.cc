@@ -245,11 +245,15 @@ TEST_F(RemoteTest, AStallEndsAtTheTimeoutAndTheDeviceComesBack) {
   const auto engine = start({tcp(relay.address())}, modes(Integrity::kPreprocessed, Privacy::kOff));
   ASSERT_NE(engine, nullptr);
   expect_all(*engine, 11);
-  ASSERT_TRUE(engine->reconfigure(modes(Integrity::kPreprocessed, Privacy::kOff, 400ms)).ok());
+  // More requests than the way to the worker holds: none of them may hold the local worker.
+  Modes many = modes(Integrity::kPreprocessed, Privacy::kOff, 400ms);
+  many.options.micro_batch = 1;
+  many.options.in_flight = 32;
+  ASSERT_TRUE(engine->reconfigure(many).ok());
   relay.stalled = true;
   const auto begin = std::chrono::steady_clock::now();
   std::optional<host::Failure> failure;
-  const Answers out = run(*engine, 11, failure);
+  const Answers out = run(*engine, 100, failure);
   EXPECT_TRUE(out.released.empty());
   ASSERT_TRUE(failure.has_value());
   EXPECT_EQ(failure->code, Errc::kUnavailable);

@@ -241,6 +241,25 @@ TEST_F(RemoteDeviceTest, APeerThatStartsAgainGetsThePlanAndTheJobs) {
   EXPECT_TRUE(job->right());
 }
 
+// More jobs than the window holds are begun; those that wait are sent when others are done, and
+// fail with them.
+TEST_F(RemoteDeviceTest, TakesMoreJobsThanTheWindowHolds) {
+  auto worker = std::make_unique<RemoteWorker>();
+  const auto device = open(worker->address(), {.again = 100ms});
+  auto jobs = some_jobs(12);
+  ASSERT_GT(jobs.size(), 3 * remote::kWindow);
+  for (auto& job : jobs) ASSERT_TRUE(device->start(job->job).ok());
+  for (auto& job : jobs) {
+    ASSERT_TRUE(device->finish().ok());
+    EXPECT_TRUE(job->right());
+  }
+  for (auto& job : jobs) ASSERT_TRUE(device->start(job->job).ok());
+  worker.reset();
+  std::size_t failed = 0;
+  for (std::size_t i = 0; i < jobs.size(); ++i) failed += device->finish().ok() ? 0 : 1;
+  EXPECT_GT(failed, 0U);
+}
+
 TEST_F(RemoteDeviceTest, AbandonedJobsEndAtOnce) {
   const RemoteWorker worker;
   Relay relay(worker.address());

@@ -59,7 +59,8 @@ struct RemoteDevice::Flight {
   std::size_t parts_left = 0;  // to be sent or received; 0: it has an outcome
   bool answered = false;       // by any stream
   std::uint64_t computed_ns = 0;
-  bool refused = false;  // here: it was never sent
+  bool posted = false;   // in this session
+  bool refused = false;  // here: nothing is sent (any more), and status is its outcome
 };
 
 // Link is one session.
@@ -213,7 +214,7 @@ Status RemoteDevice::run(const Job& job) {
 }
 
 Status RemoteDevice::start(const Job& job) {
-  if (flights_.size() == remote::kWindow) {
+  if (flights_.size() == depth()) {
     return Error{Errc::kInternal, "a device was given more jobs than it can hold"};
   }
   Flight& flight = flights_.emplace_back();
@@ -226,13 +227,21 @@ Status RemoteDevice::start(const Job& job) {
     flight.refused = true;
     return {};
   }
-  post(flight);
+  post_waiting();
   return {};
 }
 
-void RemoteDevice::post(Flight& flight) {
-  flight.id = next_id_++;
-  link_->post(flight);
+// post_waiting sends jobs, oldest first, as far as the window goes.
+void RemoteDevice::post_waiting() {
+  std::size_t under_way = 0;
+  for (Flight& flight : flights_) {
+    if (flight.refused) continue;
+    if (++under_way > remote::kWindow) return;
+    if (flight.posted) continue;
+    flight.posted = true;
+    flight.id = next_id_++;
+    link_->post(flight);
+  }
 }
 
 bool RemoteDevice::ready() {
@@ -252,6 +261,7 @@ Status RemoteDevice::finish() {
   computed_ns_ = status.ok() ? front.computed_ns : 0;
   if (!front.refused) cuts_ = 0;
   flights_.pop_front();
+  if (link_) post_waiting();
   return status;
 }
 
@@ -279,13 +289,12 @@ void RemoteDevice::recover() {
   const Status opened = again ? open_within(options_.again) : Status(why);
   for (Flight& flight : flights_) {
     if (flight.refused) continue;
-    if (opened.ok()) {
-      post(flight);
-    } else {
-      flight.status = Error{Errc::kUnavailable, opened.error().message};
-      flight.refused = true;
-    }
+    flight.posted = false;
+    if (opened.ok()) continue;
+    flight.status = Error{Errc::kUnavailable, opened.error().message};
+    flight.refused = true;
   }
+  if (opened.ok()) post_waiting();
 }
 
 bool RemoteDevice::can_send_again(Error why) const {

@@ -54,7 +54,9 @@ class RemoteDevice final : public Device {
   [[nodiscard]] Status load(std::shared_ptr<const model::Plan> plan,
                             std::size_t max_batch) override;
   [[nodiscard]] Status run(const Job& job) override;
-  [[nodiscard]] std::size_t depth() const override { return remote::kWindow; }
+  // More than a channel holds, so that a worker asks ready() before each finish() and is never held
+  // by a peer that says nothing. At most remote::kWindow jobs are under way; the others wait here.
+  [[nodiscard]] std::size_t depth() const override { return 4096; }
   [[nodiscard]] Status start(const Job& job) override;
   [[nodiscard]] bool ready() override;
   [[nodiscard]] Status finish() override;
@@ -72,7 +74,7 @@ class RemoteDevice final : public Device {
                                    remote::Token& session);
   void recover();
   [[nodiscard]] bool can_send_again(Error why) const;
-  void post(Flight& flight);
+  void post_waiting();
 
   Connect connect_;
   RemoteDeviceOptions options_;
