@@ -43,8 +43,8 @@ struct Predicted {
   double trusted_ns = 0;
   double device_ns = 0;
 
-  // The cubic norm of both times: fitted to eleven measured placements of four networks, of which it
-  // missed ten by at most 11% and one by 20% (docs/performance.md, section 7).
+  // The cubic norm of both times: fitted to eleven measured placements of four networks, of which
+  // it missed ten by at most 11% and one by 20% (docs/performance.md, section 7).
   [[nodiscard]] double bottleneck_ns() const noexcept {
     return std::cbrt(trusted_ns * trusted_ns * trusted_ns + device_ns * device_ns * device_ns);
   }

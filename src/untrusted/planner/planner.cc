@@ -102,8 +102,8 @@ runtime::Stats since(const runtime::Stats& before, runtime::Stats now) {
 
 namespace {
 
-// contenders are the placements that may be the best one: the chosen one, everything inside, and the
-// best of the others, as far as overrides allow them and they are not far behind.
+// contenders are the placements that may be the best one: the chosen one, everything inside, and
+// the best of the others, as far as overrides allow them and they are not far behind.
 std::vector<std::size_t> contenders(const Planned& planned, const Wanted& wanted) {
   constexpr double kFar = 0.7;
   constexpr std::size_t kInside = 1;  // in probes()
