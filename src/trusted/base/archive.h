@@ -21,7 +21,7 @@
 //
 //   void fields(auto& a, Is<R> auto& r) { a(r.first, r.second); }
 //
-// and the type of each member says how it is written (docs/plan-format.md, "Encoding"): numbers as
+// and the type of each member says how it is written (docs/plan-format.md, "Types"): numbers as
 // they are, bool and enumerations as one byte, a text as u32 and bytes, a vector of numbers as u64
 // and the numbers, a vector of anything else as u32 and the items, an optional as bool and value, a
 // variant as one byte (its index) and the alternative, an array as its elements.

@@ -9,7 +9,7 @@
 #include <type_traits>
 
 #include "base/assert.h"
-#include "base/checked.h"
+#include "base/round_up.h"
 #include "slalom/result.h"
 
 namespace slalom::base {

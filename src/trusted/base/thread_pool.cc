@@ -4,7 +4,7 @@
 #include <immintrin.h>
 
 #include "base/assert.h"
-#include "base/checked.h"
+#include "base/round_up.h"
 
 namespace slalom::base {
 namespace {

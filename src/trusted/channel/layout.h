@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "base/checked.h"
+#include "base/round_up.h"
 #include "channel/messages.h"
 
 // The layout of a channel segment (docs/channel-format.md): one page of header, the ring of

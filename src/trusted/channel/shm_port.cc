@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <chrono>
 
-#include "base/checked.h"
+#include "base/round_up.h"
 #include "channel/layout.h"
 #include "channel/waiting.h"
 

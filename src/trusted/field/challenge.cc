@@ -6,7 +6,7 @@
 #include <cmath>
 #include <variant>
 
-#include "base/checked.h"
+#include "base/round_up.h"
 #include "field/arithmetic.h"
 
 namespace slalom::field {

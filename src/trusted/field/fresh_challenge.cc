@@ -3,7 +3,7 @@
 #include <array>
 
 #include "base/assert.h"
-#include "base/checked.h"
+#include "base/round_up.h"
 #include "field/arithmetic.h"
 #include "field/challenge.h"
 

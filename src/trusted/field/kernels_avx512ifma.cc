@@ -3,7 +3,7 @@
 
 #include <cstring>
 
-#include "base/checked.h"
+#include "base/round_up.h"
 #include "base/secret.h"
 #include "base/target.h"
 #include "field/arithmetic.h"

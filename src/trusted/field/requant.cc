@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "base/assert.h"
-#include "base/checked.h"
+#include "base/round_up.h"
 #include "field/arithmetic.h"
 
 namespace slalom::field {

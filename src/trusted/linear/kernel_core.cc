@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 
-#include "base/checked.h"
+#include "base/round_up.h"
 #include "linear/core.h"
 
 namespace slalom::linear {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/assert.h"
-#include "base/checked.h"
+#include "base/round_up.h"
 #include "linear/core.h"
 #include "linear/tiled_engine.h"
 

@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "base/assert.h"
-#include "base/checked.h"
+#include "base/round_up.h"
 
 namespace slalom::linear {
 namespace {

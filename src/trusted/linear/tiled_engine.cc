@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "base/assert.h"
-#include "base/checked.h"
+#include "base/round_up.h"
 
 namespace slalom::linear {
 namespace {

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/arena.h"
-#include "base/checked.h"
+#include "base/round_up.h"
 #include "field/challenge.h"
 #include "field/random.h"
 #include "runtime/setup.h"

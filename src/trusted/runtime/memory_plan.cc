@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "base/checked.h"
+#include "base/round_up.h"
 
 namespace slalom::runtime {
 namespace {

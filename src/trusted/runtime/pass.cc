@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/arena.h"
-#include "base/checked.h"
+#include "base/round_up.h"
 #include "base/secret.h"
 #include "field/pad_stream.h"
 #include "field/requant.h"

@@ -7,7 +7,7 @@
 #include <span>
 #include <variant>
 
-#include "base/checked.h"
+#include "base/round_up.h"
 #include "runtime/memory_plan.h"
 #include "vault/pads.h"
 

@@ -9,7 +9,7 @@
 #include "base/archive.h"
 #include "base/arena.h"
 #include "base/assert.h"
-#include "base/checked.h"
+#include "base/round_up.h"
 #include "vault/sealer.h"
 
 namespace slalom::vault {

@@ -7,7 +7,7 @@
 #include <array>
 #include <cstring>
 
-#include "base/checked.h"
+#include "base/round_up.h"
 #include "runtime/ops/operator.h"
 
 namespace slalom::runtime {

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "base/checked.h"
+#include "base/round_up.h"
 #include "runtime/ops/operator.h"
 
 namespace slalom::runtime {

@@ -7,7 +7,7 @@
 #include <utility>
 #include <variant>
 
-#include "base/checked.h"
+#include "base/round_up.h"
 
 namespace slalom::device {
 namespace {

@@ -9,7 +9,7 @@
 #include <limits>
 #include <utility>
 
-#include "base/checked.h"
+#include "base/round_up.h"
 
 namespace slalom::device::remote {
 namespace {
