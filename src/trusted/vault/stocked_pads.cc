@@ -32,10 +32,17 @@ std::vector<std::byte> header(const Epoch& epoch, const model::Digest& digest,
   return out.release();
 }
 
+// The factory's threads make pads in pieces of so many words, and seal in runs of so many chunks.
+constexpr std::size_t kPiece = 16'384;
+constexpr std::size_t kRunChunks = 16;
+
 // chunk_bytes is what `words` words of one chunk take in the store.
 std::size_t chunk_bytes(field::Field f, std::size_t words) noexcept {
   return words * field::word_bytes(f) + kTagBytes;
 }
+
+const std::size_t kRunBytes =
+    kRunChunks * chunk_bytes(field::Field::kP31, Pads::chunk_words(field::Field::kP31));
 
 }  // namespace
 
@@ -86,14 +93,13 @@ Status StockedPads::prepare_layers(const model::Plan& plan, std::span<const std:
                                   linear.out().elements(), image_bytes_, std::move(*engine)})
             .first->second;
     const std::size_t chunks = base::div_up(layer.out, chunk_words(layer.field));
-    const std::size_t bytes = layer.out * field::word_bytes(layer.field) + chunks * kTagBytes;
-    image_bytes_ += bytes;
-    sealed_.resize(std::max(sealed_.size(), bytes));
+    image_bytes_ += layer.out * field::word_bytes(layer.field) + chunks * kTagBytes;
     in = std::max(in, layer.in);
     out = std::max(out, layer.out);
   }
   pads_.resize(in * options_.batch);
   factors_.resize(out * options_.batch);
+  sealed_.resize(pool_.size() * kRunBytes);
   return {};
 }
 
@@ -220,36 +226,53 @@ Status StockedPads::make_factors(std::uint32_t node, const Layer& layer,
   SLALOM_ASSERT(images.size() <= options_.batch);
   const auto pads = std::span(pads_).first(layer.in * images.size());
   const auto factors = std::span(factors_).first(layer.out * images.size());
-  for (std::size_t i = 0; i < images.size(); ++i) {
+  // The factory's threads share the pads and the sealing as they share the layer itself.
+  const std::size_t pieces = base::div_up(layer.in, kPiece);
+  pool_.parallel_for(images.size() * pieces, [&](std::size_t task, std::size_t) {
+    const Place& place = *images[task / pieces];
+    const std::size_t first = task % pieces * kPiece;
     base::Wiped<field::StreamKey> key;
-    field::derive_stream_key(epoch_.key.reveal(), address(images[i]->inference, layer.input),
+    field::derive_stream_key(epoch_.key.reveal(), address(place.inference, layer.input),
                              key.reveal());
     field::PadStream(key.reveal(), layer.field, kernels_)
-        .fill(0, pads.subspan(i * layer.in, layer.in));
-  }
+        .fill(first,
+              pads.subspan(task / pieces * layer.in + first, std::min(kPiece, layer.in - first)));
+  });
   layer.engine->run_words(layer.field, pads, images.size(), factors);
-  for (std::size_t i = 0; i < images.size(); ++i) {
-    SLALOM_TRY(seal(*images[i], node, factors.subspan(i * layer.out, layer.out)));
-  }
+  const std::size_t runs = base::div_up(layer.out, kRunChunks * chunk_words(layer.field));
+  std::vector<Status> done(pool_.size());
+  pool_.parallel_for(images.size() * runs, [&](std::size_t task, std::size_t worker) {
+    const auto of_image = factors.subspan(task / runs * layer.out, layer.out);
+    const Status sealed = seal(*images[task / runs], node, layer, of_image, task % runs, worker);
+    if (!sealed.ok()) done[worker] = sealed;
+  });
+  for (const Status& status : done) SLALOM_TRY(status);
   return {};
 }
 
-Status StockedPads::seal(const Place& place, std::uint32_t node,
-                         std::span<const std::uint32_t> factors) {
-  const Layer& layer = layers_.at(node);
+// seal packs, seals and writes one run of chunks of one image's factors.
+Status StockedPads::seal(const Place& place, std::uint32_t node, const Layer& layer,
+                         std::span<const std::uint32_t> factors, std::size_t run,
+                         std::size_t worker) {
+  const std::size_t most = chunk_words(layer.field);
   Sealer sealer(epoch_.key.reveal(), address(place.inference, node), kernels_);
-  std::span<std::byte> rest = sealed_;
-  for (std::uint32_t chunk = 0; !factors.empty(); ++chunk) {
-    const std::size_t words = std::min(chunk_words(layer.field), factors.size());
+  auto chunk = static_cast<std::uint32_t>(run * kRunChunks);
+  const std::uint64_t at = kFirstLocation + place.location * image_bytes_ + layer.offset +
+                           chunk * chunk_bytes(layer.field, most);
+  factors = factors.subspan(chunk * most);
+  factors = factors.first(std::min(factors.size(), kRunChunks * most));
+  const auto all = std::span(sealed_).subspan(worker * kRunBytes, kRunBytes);
+  std::span<std::byte> rest = all;
+  for (; !factors.empty(); ++chunk) {
+    const std::size_t words = std::min(most, factors.size());
     const auto sealed = rest.first(chunk_bytes(layer.field, words));
     kernels_.pack(layer.field, factors.data(), words, sealed.data());
     sealer.seal(chunk, sealed.first(sealed.size() - kTagBytes), sealed.last<kTagBytes>());
     rest = rest.subspan(sealed.size());
     factors = factors.subspan(words);
   }
-  // One long write: the kernel keeps it in larger pieces, which are read twice as fast.
-  return store_->write(kFirstLocation + place.location * image_bytes_ + layer.offset,
-                       std::span(sealed_).first(sealed_.size() - rest.size()));
+  // Long writes: the kernel keeps them in larger pieces, which are read twice as fast.
+  return store_->write(at, all.first(all.size() - rest.size()));
 }
 
 Result<std::uint64_t> StockedPads::prepare(std::uint64_t count, Progress progress, void* context) {

@@ -107,7 +107,8 @@ class StockedPads final : public Pads {
   Status open_store();
   Status make(std::size_t images);
   Status make_factors(std::uint32_t node, const Layer& layer, std::span<Place* const> images);
-  Status seal(const Place& place, std::uint32_t node, std::span<const std::uint32_t> factors);
+  Status seal(const Place& place, std::uint32_t node, const Layer& layer,
+              std::span<const std::uint32_t> factors, std::size_t run, std::size_t worker);
   // address is where everything of one image that belongs to a tensor or node is derived from.
   [[nodiscard]] field::Address address(std::uint64_t inference, std::uint32_t index) const noexcept;
   [[nodiscard]] static bool live(const PadTicket& ticket) noexcept;
@@ -126,7 +127,7 @@ class StockedPads final : public Pads {
 
   std::mutex factory_mutex_;  // held while factors are computed; guards the engines and
   std::vector<std::uint32_t> pads_, factors_;  // of one layer, image after image; wiped after use
-  std::vector<std::byte> sealed_;              // one layer of one image
+  std::vector<std::byte> sealed_;              // one run of chunks a thread
 
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable filled_;
