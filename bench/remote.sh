@@ -49,7 +49,7 @@ for turn in $(seq "$turns"); do
   for way in shared tcp; do
     spec=$device
     [[ $way == shared ]] || spec=tcp:$at
-    "$bin/slalom" bench "$work/net.slalom" --json --only verified --seconds "$seconds" --device "$spec" "$@" \
+    "$bin/slalom" bench "$work/net.slalom" --json --only verified --seconds "$seconds" --device "$spec" --placement outside "$@" \
       >"$work/$way.$turn.json"
   done
 done

@@ -234,7 +234,7 @@ class Commands(unittest.TestCase):
             expected = json.loads(slalom("run", self.plan, "--input", "random:2", "--json").stdout)
             for streams in (1, 7):
                 done = slalom("run", self.plan, "--input", "random:2", "--json", "--device", address,
-                              "--tcp-streams", streams)
+                              "--placement", "outside", "--tcp-streams", streams)
                 self.assertEqual(done.returncode, DONE, done.stderr)
                 self.assertEqual(json.loads(done.stdout)["outputs"], expected["outputs"])
             other = slalom("device", "--listen", address.removeprefix("tcp:"))

@@ -88,7 +88,7 @@ class Network(unittest.TestCase):
 
     def command(self, *options):
         return inside(HERE, BIN / "slalom", "run", self.plan, "--input", "random:16", "--json",
-                      "--device", f"tcp:{WORKER}", *options)
+                      "--device", f"tcp:{WORKER}", "--placement", "outside", *options)
 
     def expect_right(self, *options):
         done = run(*self.command(*options), check=False)
@@ -117,7 +117,8 @@ class Network(unittest.TestCase):
     def test_a_link_that_goes_away_for_a_moment(self):
         run_here = subprocess.Popen(
             inside(HERE, BIN / "slalom", "run", self.plan, "--input", "random:3000", "--json", "--device",
-                   f"tcp:{WORKER}"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                   f"tcp:{WORKER}", "--placement", "outside"),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         time.sleep(1)
         run("ip", "-n", HERE, "link", "set", "near0", "down")
         time.sleep(1)
@@ -129,7 +130,7 @@ class Network(unittest.TestCase):
     def test_a_link_that_goes_away(self):
         run_here = subprocess.Popen(
             inside(HERE, BIN / "slalom", "run", self.plan, "--input", "random:100000", "--device",
-                   f"tcp:{WORKER}", "--timeout-ms", "2000"),
+                   f"tcp:{WORKER}", "--placement", "outside", "--timeout-ms", "2000"),
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         time.sleep(1)
         run("ip", "-n", HERE, "link", "set", "near0", "down")
