@@ -193,7 +193,7 @@ host::Done Session::run(const InputSet& inputs,
                         const std::function<void(std::uint64_t, Answer)>& answer) {
   Feed feed(inputs, plan());
   Collect collect(answer);
-  const host::Done done = engine_->run(feed, collect);
+  host::Done done = engine_->run(feed, collect);
   collect.rethrow();
   feed.rethrow();
   return done;
@@ -204,7 +204,7 @@ host::Done Session::run_codes(std::span<const std::vector<std::uint8_t>> images,
                               const std::function<void(std::uint64_t, Answer)>& answer) {
   Round round(images, count);
   Collect collect(answer);
-  const host::Done done = engine_->run(round, collect);
+  host::Done done = engine_->run(round, collect);
   collect.rethrow();
   return done;
 }

@@ -227,6 +227,7 @@ std::vector<Placement> probes(const model::Plan& plan) {
 
 Costs fit(const model::Plan& plan, const std::vector<Sample>& samples, std::size_t devices) {
   std::vector<Steps> steps;
+  steps.reserve(samples.size());
   for (const Sample& sample : samples) steps.push_back(steps_of(sample));
   Costs out;
   out.devices = devices;

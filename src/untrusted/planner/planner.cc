@@ -133,6 +133,7 @@ host::Done settle(host::Engine& engine, const host::Modes& modes, const Wanted& 
   if (few.size() < 2) return {};
   if (say) say("comparing the best");
   std::vector<std::vector<Sample>> runs;
+  runs.reserve(few.size());
   for (const std::size_t i : few) runs.push_back({planned.samples[i]});
   for (int round = 0; round < 2; ++round) {
     for (std::vector<Sample>& of_one : runs) {
