@@ -129,7 +129,17 @@ Session::Session(const std::string& plan_file, const ModeOptions& options, bool 
     throw Stop(engine.failure());
   }
   engine_ = *std::move(engine);
+  report_dead_stock();
   if (!placed && !unplaced) plan_now();
+}
+
+// The key of an earlier process is gone, so its pads can never be used; the trusted process removed
+// them.
+void Session::report_dead_stock() {
+  if (options_.privacy != model::Privacy::kPads || options_.pad_store.empty()) return;
+  if (!unwrap(engine_->pad_stock()).dead_stock) return;
+  fmt::print(stderr, "'{}' held pads of a process that has ended; they were removed.\n",
+             options_.pad_store);
 }
 
 bool Session::place(const model::Plan& plan, const model::Digest& digest,

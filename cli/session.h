@@ -65,6 +65,7 @@ class Session {
 
  private:
   host::EngineOptions prepared(const std::string& plan_file);
+  void report_dead_stock();
   // place sets the placement of `modes` if it is known without measuring; false if it is not.
   bool place(const model::Plan& plan, const model::Digest& digest, host::Modes& modes) const;
 

@@ -281,6 +281,19 @@ class Commands(unittest.TestCase):
         self.assertIsNotNone(out["outputs"][0])
         self.assertIsNone(out["outputs"][1])
 
+    def test_pads_of_a_process_that_has_ended_are_reported_and_removed(self):
+        with tempfile.TemporaryDirectory() as name:
+            store = pathlib.Path(name) / "pads"
+            runs, sizes = [], []
+            for _ in range(2):
+                runs.append(slalom("run", self.plan, "--input", "random:1", "--privacy", "pads", "--pads", "2",
+                                   "--pad-store", store))
+                self.assertEqual(runs[-1].returncode, 0, runs[-1].stderr)
+                sizes.append(store.stat().st_size)
+            self.assertNotIn("has ended", runs[0].stderr)
+            self.assertIn(f"'{store}' held pads of a process that has ended; they were removed", runs[1].stderr)
+            self.assertEqual(sizes[0], sizes[1])
+
     def wait_for(self, path):
         for _ in range(200):
             if path.exists():
