@@ -144,6 +144,9 @@ void add_tuning_options(CLI::App& app, ModeOptions& o) {
       ->check(CLI::Range(1, 16))
       ->capture_default_str()
       ->group(tuning);
+  app.add_flag("--unbound", o.unbound,
+               "Let threads move between processors: when other programs compute beside this one")
+      ->group(tuning);
   app.add_option("--micro-batch", o.micro_batch, "Images that share one request to a device")
       ->type_name("N")
       ->check(CLI::Range(1, 256))
@@ -167,6 +170,7 @@ host::EngineOptions engine_options(const std::string& plan_file, const ModeOptio
   out.plan_file = plan_file;
   if (!o.devices.empty()) out.devices = o.devices;
   out.device_threads = o.device_threads;
+  out.bind = !o.unbound;
   out.device_streams = o.tcp_streams;
   out.listen = o.listen;
   runtime::Options& options = out.modes.options;

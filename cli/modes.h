@@ -26,6 +26,7 @@ struct ModeOptions {
   std::size_t trusted_threads = 0;  // 0: all processors
   std::size_t device_threads = 0;   // 0: all processors
   std::size_t tcp_streams = 4;
+  bool unbound = false;
   std::size_t micro_batch = 4;
   std::size_t in_flight = 6;
   std::uint64_t timeout_ms = 10'000;

@@ -118,7 +118,9 @@ class RunningEngine final : public Engine {
   Done load(const PlanFile& file);
   Done set_modes(const Modes& wanted);
   [[nodiscard]] Shares shares(const Modes& modes) const {
-    return share_processors(modes.options.threads, options_.device_threads, options_.devices);
+    Shares out = share_processors(modes.options.threads, options_.device_threads, options_.devices);
+    if (!options_.bind) out = {.trusted_threads = out.trusted_threads};
+    return out;
   }
   Done send_configuration(const Modes& modes);
   Done begin_devices(const Modes& modes);

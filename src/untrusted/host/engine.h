@@ -39,6 +39,7 @@ struct EngineOptions {
   // or, alone, "none" (every layer stays in the trusted process).
   std::vector<std::string> devices = {"cpu"};
   std::size_t device_threads = 0;  // of each started worker; 0: all processors
+  bool bind = true;                // threads to processors, where that helps (processors.h)
   std::size_t device_streams = 0;  // connections to a worker of another machine; 0: four
   Modes modes;
   // A path at which other processes may attach to the trusted process (Engine::attach) for as long
