@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <span>
+#include <string_view>
 
 #include "cli/failure.h"
 #include "cli/files.h"
@@ -77,9 +78,9 @@ void write_picture(const std::string& file, const model::Plan& plan,
         std::pair(kOutside, "trusted time, taken from a device and checked"),
         std::pair(kDevice, "device and link")}) {
     svg += bar(x, 34, 10, 10, colour, true) + text_at(x + 14, 43, label);
-    x += 230;
+    x += 34 + 6 * static_cast<int>(std::string_view(label).size());
   }
-  svg += text_at(x - 80, 43, "outline: not chosen");
+  svg += text_at(x, 43, "outline: not chosen");
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const planner::LayerCost& l = layers[i];
     const bool remote = planned.placement.remote[l.node];
