@@ -5,7 +5,7 @@
 #   bench/gpu.sh [--bin FOLDER] [--out FOLDER] [PART...]
 #
 # PART: tests    the device suite, every mode and every lie with a GPU behind the workers (label gpu)
-#       network  VGG16, ResNet-50 and MobileNet through the whole pipeline, beside the trusted baseline
+#       network  seven networks through the whole pipeline, beside the trusted baselines
 #       peers    other engines on the same networks and cores (bench/peers), the plain GPU as well
 # Without PART all that OUT has no result of yet. A part that was run is not run again: remove its file
 # in OUT to repeat it. Exit status: 0 if every part passed.
@@ -13,6 +13,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 bin=build/release/bin
 out=build/gpu
+device=cuda:0
 parts=()
 while (($#)); do
   case $1 in
@@ -34,13 +35,24 @@ tests() {
   "$bin/device_cuda_test" --gtest_brief=1 && "$bin/system_cuda_test" --gtest_brief=1
 }
 
-# One plan for each model, then all modes of each in one run: the baseline stands beside the rest.
+# For each network and number of trusted threads two runs, each beside the baselines of the same run: verified, placed by
+# measurement, and private with every layer outside. Status 75 after some six minutes: the same command goes on.
 network() {
-  local model
-  for model in vgg16 resnet50 mobilenet; do
+  local model threads kind file options end=$((SECONDS + 360))
+  mkdir -p "$out/network"
+  for model in vgg16 resnet50 mobilenet mobilenet_sep resnet18 resnet152 inception_v3; do
     [[ -f $out/$model.slalom ]] || "$bin/slalom" model "$model" -o "$out/$model.slalom" || return 1
-    timeout 170 "$bin/slalom" bench "$out/$model.slalom" --device cuda:0 --json \
-      >"$out/$model.json" || return 1
+    for threads in $(($(nproc) - 1)) 4 1; do
+      for kind in verified private; do
+        file=$out/network/$model-$threads-$kind.json
+        [[ -s $file ]] && continue
+        ((SECONDS < end)) || return 75
+        options=(--only "float32|trusted only|verified, pre")
+        [[ $kind == private ]] && options=(--placement outside --only "trusted only|private +")
+        timeout 170 "$bin/slalom" bench "$out/$model.slalom" --device "$device" --trusted-threads "$threads" \
+          --seconds 1 --json "${options[@]}" >"$file.part" && mv "$file.part" "$file" || return 1
+      done
+    done
   done
 }
 
