@@ -49,11 +49,12 @@ std::string processor() {
 
 // key_of is everything that a measured placement depends on.
 std::string key_of(const model::Digest& digest, const ModeOptions& o) {
-  return fmt::format("1|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}", hex(digest),
+  return fmt::format("1|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}", hex(digest),
                      integrity_name(o.integrity), privacy_name(o.privacy),
                      fmt::join(o.devices, ","), o.trusted_threads, o.device_threads, o.micro_batch,
                      o.in_flight, o.optimise, fmt::join(o.keep_inside, ","),
-                     fmt::join(o.send_out, ","), processor(), std::thread::hardware_concurrency());
+                     fmt::join(o.send_out, ","), o.soundness_bits, o.unbound, processor(),
+                     std::thread::hardware_concurrency());
 }
 
 // FNV-1a names the file; the whole key is inside.
@@ -167,7 +168,9 @@ std::optional<runtime::Placement> remembered_placement(const model::Plan& plan,
   const std::string key = key_of(digest, o);
   std::ifstream in(file_of(key));
   const nlohmann::json found = nlohmann::json::parse(in, nullptr, false);
-  if (!found.is_object() || found.value("key", "") != key || !found.contains("remote")) return {};
+  // Whatever else lies there is as good as nothing: it is measured again and written over.
+  if (!found.is_object() || !found.contains("key") || found["key"] != key) return {};
+  if (!found.contains("remote") || !found["remote"].is_array()) return {};
   runtime::Placement out;
   for (const nlohmann::json& remote : found["remote"]) {
     if (!remote.is_boolean()) return {};

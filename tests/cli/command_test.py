@@ -294,6 +294,44 @@ class Commands(unittest.TestCase):
             self.assertIn(f"'{store}' held pads of a process that has ended; they were removed", runs[1].stderr)
             self.assertEqual(sizes[0], sizes[1])
 
+    def test_a_placement_is_planned_once_and_remembered(self):
+        with tempfile.TemporaryDirectory() as name:
+            cache = pathlib.Path(name)
+
+            def run(*words):
+                done = slalom("run", self.plan, "--input", "random:2", "--json", *words,
+                              environment={"XDG_CACHE_HOME": name})
+                self.assertEqual(done.returncode, 0, done.stderr)
+                return json.loads(done.stdout)["outputs"], "measuring" in done.stderr
+
+            answers, measured = run("--placement", "outside")
+            self.assertFalse(measured)
+            for expected in (True, False):
+                self.assertEqual(run("--placement", "planned"), (answers, expected))
+            self.assertEqual(run("--placement", "planned", "--soundness-bits", "60"), (answers, True))
+            # A file that says something else, or nothing, is as good as none.
+            for rubbish in ("", "{", "[]", '{"key": 5}', '{"key": "1|", "remote": 3}'):
+                for file in (cache / "slalom").iterdir():
+                    file.write_text(rubbish)
+                self.assertEqual(run("--placement", "planned"), (answers, True), rubbish)
+            [file] = [f for f in (cache / "slalom").iterdir() if json.loads(f.read_text()).get("remote")][:1]
+            known = json.loads(file.read_text())
+            for remote in (3, [], [1, 2], known["remote"][1:], [True] * len(known["remote"])):
+                for each in (cache / "slalom").iterdir():
+                    each.write_text(json.dumps({**known, "remote": remote}))
+                self.assertEqual(run("--placement", "planned"), (answers, True), str(remote))
+
+    def test_placement_options_that_make_no_sense(self):
+        for words, text in ((("--keep-inside", "nothing"), "slalom plan lists them"),
+                            (("--placement", "somewhere"), "--placement"),
+                            (("--optimise", "size"), "--optimise")):
+            done = slalom("run", self.plan, "--input", "random:1", *words)
+            self.assertEqual(done.returncode, USAGE, done.stderr)
+            self.assertIn(text, done.stderr)
+        done = slalom("plan", self.plan, "--device", "none")
+        self.assertEqual(done.returncode, USAGE, done.stderr)
+        self.assertIn("nothing to plan", done.stderr)
+
     def wait_for(self, path):
         for _ in range(200):
             if path.exists():
