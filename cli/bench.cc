@@ -16,7 +16,6 @@
 #include "cli/bench_micro.h"
 #include "cli/command.h"
 #include "cli/failure.h"
-#include "cli/inputs.h"
 #include "cli/modes.h"
 #include "cli/results.h"
 #include "cli/session.h"
@@ -99,12 +98,6 @@ constexpr std::array kCases{
     Case{"private", true, model::Integrity::kOff, model::Privacy::kPads, kInt8},
     Case{"private + verified", true, model::Integrity::kPreprocessed, model::Privacy::kPads, kInt8},
 };
-
-// random_images are enough for their making not to count and for no cache to hold them all.
-Images random_images(const model::Plan& plan) {
-  const std::vector<std::string> names{"random:64"};
-  return codes_of(plan, InputSet(plan, names));
-}
 
 // wanted says whether one of the names that --only gives, with "|" between, is part of this one.
 bool wanted(const Options& o, const std::string& name) {

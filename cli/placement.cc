@@ -16,7 +16,6 @@
 #include <thread>
 
 #include "cli/failure.h"
-#include "cli/inputs.h"
 #include "cli/results.h"
 #include "cli/session.h"
 #include "cli/terminal.h"
@@ -25,9 +24,6 @@ namespace slalom::cli {
 namespace {
 
 namespace fs = std::filesystem;
-
-// 64 images are too many for any cache, and their making does not count.
-constexpr const char* kImages = "random:64";
 
 fs::path cache_folder() {
   // NOLINTBEGIN(concurrency-mt-unsafe): nothing here changes the environment
@@ -149,14 +145,13 @@ std::optional<runtime::Placement> simple_placement(const model::Plan& plan, cons
 planner::Planned plan_placement(host::Engine& engine, const host::Modes& modes,
                                 const ModeOptions& o) {
   const model::Plan& plan = *engine.plan();
-  const std::vector<std::string> names{kImages};
   const planner::Wanted wanted{.objective = o.optimise == "latency"
                                                 ? planner::Objective::kLatency
                                                 : planner::Objective::kThroughput,
                                .overrides = overrides_of(plan, o),
                                .devices = std::max<std::size_t>(1, o.devices.size())};
   auto planned = unwrap(planner::make_plan(
-      engine, modes, wanted, codes_of(plan, InputSet(plan, names)),
+      engine, modes, wanted, random_images(plan),
       [](const std::string& what) { fmt::print(stderr, "Placement: {} ...\n", what); }));
   remember(key_of(engine.digest(), o), planned.placement);
   return planned;

@@ -74,9 +74,9 @@ class Session {
   std::unique_ptr<host::Engine> engine_;
 };
 
-// codes_of are all images of an InputSet as a plan takes them.
-[[nodiscard]] std::vector<std::vector<std::uint8_t>> codes_of(const model::Plan& plan,
-                                                              const InputSet& inputs);
+// random_images are what speeds are measured with, for run_codes: too many for any cache to hold,
+// and their making does not count.
+[[nodiscard]] std::vector<std::vector<std::uint8_t>> random_images(const model::Plan& plan);
 
 // status_of is the exit status of a run: 0, or that of the worst thing that happened (3 rejected
 // before 4 unavailable). `rejected` and `failed` count images.
