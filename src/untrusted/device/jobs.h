@@ -75,37 +75,24 @@ class SentInputs {
     Kept kept{};
   };
 
-  // describe makes the Input that a job brings. REQUIRES: the job passed JobLayers::check.
-  [[nodiscard]] static Input describe(const Job& job, const JobLayer& layer, Kept kept) {
-    return {.attempt = job.attempt,
-            .tensor = layer.tensor,
-            .kind = job.kind,
-            .field = job.field,
-            .batch = job.batch,
-            .pad_code = job.pad_code,
-            .readers_left = layer.readers - 1,
-            .kept = std::move(kept)};
-  }
-
-  // find gives the input that a kRetained job refers to. kUnavailable: it is not here (any more),
-  // or was of another batch or field. The pointer holds until the next call of settle or clear.
-  [[nodiscard]] Result<Input*> find(const Job& job, const JobLayer& layer) {
-    // Newest first: an input sent again under the same attempt replaces the older one.
-    const auto at = std::find_if(inputs_.rbegin(), inputs_.rend(), [&](const Input& input) {
-      return input.attempt == job.attempt && input.tensor == layer.tensor;
-    });
-    if (at == inputs_.rend() || at->batch != job.batch ||
-        (at->kind == channel::InputKind::kWords && at->field != job.field)) {
-      return Error{Errc::kUnavailable, "the input that a request refers to is not here"};
+  // input gives what a job computes on: what it brings, which `receive` turns into a Result<Kept>
+  // and which is kept from then on, or what a kRetained job refers to. Counts one more reader.
+  // kUnavailable: that is not here (any more), or was of another batch or field. The pointer holds
+  // until the next call of settle or clear. REQUIRES: the job passed JobLayers::check.
+  template <class Receive>
+  [[nodiscard]] Result<Input*> input(const Job& job, const JobLayer& layer, Receive&& receive) {
+    if (job.kind == channel::InputKind::kRetained) {
+      const auto found = find(job, layer);
+      if (found) --(*found)->readers_left;
+      return found;
     }
-    return &*at;
+    Result<Kept> kept = receive();
+    if (!kept) return kept.error();
+    return &inputs_.emplace_back(describe(job, layer, std::move(kept).value()));
   }
-  // used says that one more reader had its input.
-  static void used(Input& input) noexcept { --input.readers_left; }
 
-  // keep adds an input; settle ends a job with it: an input without readers to come goes, and the
-  // oldest goes when too many stay (its readers are then computed elsewhere, or will never come).
-  Input& keep(Input input) { return inputs_.emplace_back(std::move(input)); }
+  // settle ends a job with its input: one without readers to come goes, and the oldest goes when
+  // too many stay (its readers are then computed elsewhere, or will never come).
   [[nodiscard]] std::optional<Kept> settle(const Input& input) {
     if (input.readers_left > 0 && inputs_.size() <= Device::kRetainedInputs) return std::nullopt;
     const auto gone = input.readers_left > 0
@@ -119,6 +106,29 @@ class SentInputs {
   void clear() noexcept { inputs_.clear(); }
 
  private:
+  [[nodiscard]] static Input describe(const Job& job, const JobLayer& layer, Kept kept) {
+    return {.attempt = job.attempt,
+            .tensor = layer.tensor,
+            .kind = job.kind,
+            .field = job.field,
+            .batch = job.batch,
+            .pad_code = job.pad_code,
+            .readers_left = layer.readers - 1,
+            .kept = std::move(kept)};
+  }
+
+  [[nodiscard]] Result<Input*> find(const Job& job, const JobLayer& layer) {
+    // Newest first: an input sent again under the same attempt replaces the older one.
+    const auto at = std::find_if(inputs_.rbegin(), inputs_.rend(), [&](const Input& input) {
+      return input.attempt == job.attempt && input.tensor == layer.tensor;
+    });
+    if (at == inputs_.rend() || at->batch != job.batch ||
+        (at->kind == channel::InputKind::kWords && at->field != job.field)) {
+      return Error{Errc::kUnavailable, "the input that a request refers to is not here"};
+    }
+    return &*at;
+  }
+
   std::list<Input> inputs_;  // oldest first
 };
 

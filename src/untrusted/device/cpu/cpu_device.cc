@@ -71,18 +71,13 @@ Status CpuDevice::load(std::shared_ptr<const model::Plan> plan, std::size_t max_
 Status CpuDevice::run(const Job& job) {
   SLALOM_TRY(layers_.check(job));
   const JobLayer& layer = *layers_.find(job.layer);
-  Sent::Input* input = nullptr;
-  if (job.kind == InputKind::kRetained) {
-    const auto found = sent_.find(job, layer);
-    if (!found) return found.error();
-    input = *found;
-    Sent::used(*input);
-  } else {
+  const auto input = sent_.input(job, layer, [&]() -> Result<Unpacked> {
     unpack(job, spare_);
-    input = &sent_.keep(Sent::describe(job, layer, std::move(spare_)));
-  }
-  compute(job, layer, *input);
-  if (auto gone = sent_.settle(*input)) spare_ = std::move(*gone);
+    return std::move(spare_);
+  });
+  if (!input) return input.error();
+  compute(job, layer, **input);
+  if (auto gone = sent_.settle(**input)) spare_ = std::move(*gone);
   return {};
 }
 

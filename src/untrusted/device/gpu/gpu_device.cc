@@ -186,17 +186,9 @@ Status GpuDevice::finish() {
 Status GpuDevice::begin(const Job& job, Started& started) {
   SLALOM_TRY(layers_.check(job));
   const JobLayer& layer = *layers_.find(job.layer);
-  Sent::Input* input = nullptr;
-  if (job.kind == InputKind::kRetained) {
-    const auto found = sent_.find(job, layer);
-    if (!found) return found.error();
-    input = *found;
-    Sent::used(*input);
-  } else {
-    const auto buffer = upload(job);
-    if (!buffer) return buffer.error();
-    input = &sent_.keep(Sent::describe(job, layer, *buffer));
-  }
+  const auto found = sent_.input(job, layer, [&] { return upload(job); });
+  if (!found) return found.error();
+  const Sent::Input* const input = *found;
   Buffer& out = outputs_[next_output_++ % outputs_.size()];
   accelerator_->wait(Lane::kCompute, input->kept->filled);
   compute(job, *input, out.memory);
