@@ -54,9 +54,6 @@ class Device {
   // abandon says that nobody waits for the jobs that were started: finish still has to be called
   // for each, and should return soon, with whatever outcome.
   virtual void abandon() {}
-  // How many nanoseconds the last finished job was computed, for devices that can tell it from the
-  // time between start and finish; 0: nobody knows.
-  [[nodiscard]] virtual std::uint64_t computed_ns() const { return 0; }
 
   // attach says that slots will lie in this memory, for devices that want to prepare it; detach is
   // called before it goes.

@@ -314,7 +314,6 @@ TEST_F(RemoteDeviceTest, WaitsForASlowNetwork) {
   auto jobs = some_jobs(2);
   for (const Status& status : run_all(*device, jobs)) EXPECT_TRUE(status.ok());
   for (const auto& job : jobs) EXPECT_TRUE(job->right());
-  EXPECT_GT(device->computed_ns(), 0U);
 }
 
 }  // namespace

@@ -55,7 +55,7 @@ TEST(Wire, MessagesHaveTheirSizes) {
   EXPECT_EQ(kHelloBytes, 81U);
   EXPECT_EQ(kWelcomeBytes, 29U);
   EXPECT_EQ(kJobBytes, 35U);
-  EXPECT_EQ(kAnswerBytes, 21U);
+  EXPECT_EQ(kAnswerBytes, 13U);
 }
 
 template <class Message>

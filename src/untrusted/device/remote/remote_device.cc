@@ -58,9 +58,8 @@ struct RemoteDevice::Flight {
   std::uint64_t id = 0;
   std::size_t parts_left = 0;  // to be sent or received; 0: it has an outcome
   bool answered = false;       // by any stream
-  std::uint64_t computed_ns = 0;
-  bool posted = false;   // in this session
-  bool refused = false;  // here: nothing is sent (any more), and status is its outcome
+  bool posted = false;         // in this session
+  bool refused = false;        // here: nothing is sent (any more), and status is its outcome
 };
 
 // Link is one session.
@@ -164,7 +163,6 @@ class RemoteDevice::Link final : public remote::Streams::Handler {
     if (flight.answered && (flight.status.ok() != status.ok())) return kBroken;
     flight.answered = true;
     flight.status = status;
-    flight.computed_ns = header.computed_ns;
     awaited_[stream].pop_front();
     if (--flight.parts_left == 0) changed_.notify_all();
     return {};
@@ -258,7 +256,6 @@ Status RemoteDevice::finish() {
   Flight& front = flights_.front();
   while (!front.refused && !link_->settled(front, std::nullopt)) recover();
   const Status status = front.status;
-  computed_ns_ = status.ok() ? front.computed_ns : 0;
   if (!front.refused) cuts_ = 0;
   flights_.pop_front();
   if (link_) post_waiting();

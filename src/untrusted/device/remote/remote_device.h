@@ -61,7 +61,6 @@ class RemoteDevice final : public Device {
   [[nodiscard]] bool ready() override;
   [[nodiscard]] Status finish() override;
   void abandon() override;
-  [[nodiscard]] std::uint64_t computed_ns() const override { return computed_ns_; }
   void attach(std::span<std::byte> memory) override;
 
  private:
@@ -90,7 +89,6 @@ class RemoteDevice final : public Device {
   std::size_t cuts_ = 0;        // since a job was done
   bool abandoned_ = false;
   bool busy_ = false;  // said the peer, to the last hello
-  std::uint64_t computed_ns_ = 0;
 };
 
 // open_remote makes a RemoteDevice for HOST:PORT. kInvalidArgument: that is no address.

@@ -5,6 +5,7 @@
 #include <sys/prctl.h>
 
 #include <algorithm>
+#include <chrono>
 #include <deque>
 #include <limits>
 #include <utility>
@@ -15,7 +16,6 @@ namespace slalom::device::remote {
 namespace {
 
 using channel::InputKind;
-using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kPage = 4096;
 constexpr std::chrono::microseconds kMoment{20};
@@ -66,18 +66,15 @@ Error Session::run() {
   struct Begun {
     std::uint64_t id;
     Status status;
-    Clock::time_point at;
   };
   std::deque<Begun> begun;  // on the device
-  Clock::time_point last_end;
   // Naps of kMoment would otherwise last 50 us longer.
   prctl(PR_SET_TIMERSLACK, 1'000UL, 0UL, 0UL, 0UL);
   streams_.start();
   for (;;) {
     const bool room = begun.size() < device_.depth();
     if (const auto job = room ? next_job() : std::nullopt) {
-      const auto now = Clock::now();
-      begun.push_back({next_id_++, device_.start(*job), now});
+      begun.push_back({next_id_++, device_.start(*job)});
       continue;
     }
     if (begun.empty() || (room && begun.front().status.ok() && !device_.ready())) {
@@ -93,10 +90,7 @@ Error Session::run() {
     }
     const Begun oldest = begun.front();
     begun.pop_front();
-    const Status status = oldest.status.ok() ? device_.finish() : oldest.status;
-    const auto begin = std::max(oldest.at, last_end);  // jobs on the device take turns
-    last_end = Clock::now();
-    answer(oldest.id, status, last_end - begin);
+    answer(oldest.id, oldest.status.ok() ? device_.finish() : oldest.status);
   }
   device_.abandon();
   for (const Begun& job : begun) {
@@ -184,11 +178,10 @@ Status Session::begin(const JobHeader& header, Slot& slot) {
   return {};
 }
 
-void Session::answer(std::uint64_t id, Status status, std::chrono::nanoseconds computed) {
+void Session::answer(std::uint64_t id, Status status) {
   const std::size_t index = id % kWindow;
   AnswerHeader header{
       .id = id,
-      .computed_ns = static_cast<std::uint64_t>(computed.count()),
       .status = status.ok() ? std::uint8_t{0} : static_cast<std::uint8_t>(status.error().code)};
   std::span<const std::byte> output;
   {

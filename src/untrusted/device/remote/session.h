@@ -2,7 +2,6 @@
 #pragma once
 
 #include <array>
-#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -79,7 +78,7 @@ class Session final : private Streams::Handler {
   [[nodiscard]] Status begin(const JobHeader& header, Slot& slot);
   [[nodiscard]] bool complete(const Slot& slot) const noexcept;
   [[nodiscard]] std::optional<Job> next_job();
-  void answer(std::uint64_t id, Status status, std::chrono::nanoseconds computed);
+  void answer(std::uint64_t id, Status status);
 
   Device& device_;
   const JobLayers& layers_;

@@ -108,12 +108,11 @@ void fields(auto& a, base::Is<JobHeader> auto& m) {
 // AnswerHeader precedes each part of a job's answer.
 struct AnswerHeader {
   std::uint64_t id = 0;
-  std::uint64_t computed_ns = 0;  // statistics only
-  std::uint8_t status = 0;        // 0: done; else the Errc of the failure
-  std::uint32_t part_bytes = 0;   // that follow; 0 after a failure
+  std::uint8_t status = 0;       // 0: done; else the Errc of the failure
+  std::uint32_t part_bytes = 0;  // that follow; 0 after a failure
 };
 void fields(auto& a, base::Is<AnswerHeader> auto& m) {
-  a(m.id, m.computed_ns, m.status, m.part_bytes);
+  a(m.id, m.status, m.part_bytes);
   a.require(m.status <= static_cast<std::uint8_t>(Errc::kInternal));
   a.require(m.status == 0 || m.part_bytes == 0);
 }
@@ -122,7 +121,7 @@ inline constexpr std::size_t kGreetingBytes = 8 + 4;
 inline constexpr std::size_t kHelloBytes = kGreetingBytes + 1 + 16 + 12 + 8 + 32;
 inline constexpr std::size_t kWelcomeBytes = kGreetingBytes + 1 + 16;
 inline constexpr std::size_t kJobBytes = 2 * 8 + 2 * 4 + 3 + 2 * 4;
-inline constexpr std::size_t kAnswerBytes = 2 * 8 + 1 + 4;
+inline constexpr std::size_t kAnswerBytes = 8 + 1 + 4;
 
 template <class Message>
 [[nodiscard]] std::vector<std::byte> encode(const Message& message) {
