@@ -165,16 +165,7 @@ void sqrt_op(const EvalContext& context) {
 OpDef unary(std::string_view name, std::int64_t min_opset, std::vector<AttributeDef> attributes,
             void (*eval)(const EvalContext&),
             std::vector<TensorType> (*infer)(const InferContext&) = infer_float) {
-  return {.name = name,
-          .min_opset = min_opset,
-          .max_opset = 21,
-          .min_inputs = 1,
-          .max_inputs = 1,
-          .max_outputs = 1,
-          .fold = FoldRule::kCheap,
-          .attributes = std::move(attributes),
-          .infer = infer,
-          .eval = eval};
+  return op_row(name, min_opset, {1, 1}, FoldRule::kCheap, std::move(attributes), infer, eval);
 }
 
 }  // namespace

@@ -118,16 +118,7 @@ void eval_variadic(const EvalContext& context) {
 
 template <class F>
 OpDef binary(std::string_view name, std::int64_t min_opset) {
-  return {.name = name,
-          .min_opset = min_opset,
-          .max_opset = 21,
-          .min_inputs = 2,
-          .max_inputs = 2,
-          .max_outputs = 1,
-          .fold = FoldRule::kCheap,
-          .attributes = {},
-          .infer = infer_variadic,
-          .eval = eval_variadic<F>};
+  return op_row(name, min_opset, {2, 2}, FoldRule::kCheap, {}, infer_variadic, eval_variadic<F>);
 }
 
 template <class F>

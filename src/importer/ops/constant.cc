@@ -124,16 +124,8 @@ void shape_or_size(const EvalContext& context) {
 OpDef row(std::string_view name, std::int64_t min_opset, std::size_t inputs,
           std::vector<AttributeDef> attributes,
           std::vector<TensorType> (*infer)(const InferContext&), void (*eval)(const EvalContext&)) {
-  return {.name = name,
-          .min_opset = min_opset,
-          .max_opset = 21,
-          .min_inputs = inputs,
-          .max_inputs = inputs,
-          .max_outputs = 1,
-          .fold = FoldRule::kCheap,
-          .attributes = std::move(attributes),
-          .infer = infer,
-          .eval = eval};
+  return op_row(name, min_opset, {inputs, inputs}, FoldRule::kCheap, std::move(attributes), infer,
+                eval);
 }
 
 }  // namespace

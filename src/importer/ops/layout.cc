@@ -121,16 +121,8 @@ OpDef row(std::string_view name, std::int64_t min_opset, std::size_t min_inputs,
           std::size_t max_inputs, std::vector<AttributeDef> attributes,
           std::vector<TensorType> (*infer)(const InferContext&),
           void (*eval)(const EvalContext&) = copy_bytes) {
-  return {.name = name,
-          .min_opset = min_opset,
-          .max_opset = 21,
-          .min_inputs = min_inputs,
-          .max_inputs = max_inputs,
-          .max_outputs = 1,
-          .fold = FoldRule::kCheap,
-          .attributes = std::move(attributes),
-          .infer = infer,
-          .eval = eval};
+  return op_row(name, min_opset, {min_inputs, max_inputs}, FoldRule::kCheap, std::move(attributes),
+                infer, eval);
 }
 
 }  // namespace

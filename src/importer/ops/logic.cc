@@ -82,16 +82,7 @@ void where(const EvalContext& context) {
 
 OpDef row(std::string_view name, std::int64_t min_opset, std::size_t inputs,
           std::vector<TensorType> (*infer)(const InferContext&), void (*eval)(const EvalContext&)) {
-  return {.name = name,
-          .min_opset = min_opset,
-          .max_opset = 21,
-          .min_inputs = inputs,
-          .max_inputs = inputs,
-          .max_outputs = 1,
-          .fold = FoldRule::kCheap,
-          .attributes = {},
-          .infer = infer,
-          .eval = eval};
+  return op_row(name, min_opset, {inputs, inputs}, FoldRule::kCheap, {}, infer, eval);
 }
 
 }  // namespace

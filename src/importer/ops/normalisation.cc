@@ -84,16 +84,7 @@ void lrn(const EvalContext& context) {
 
 OpDef row(std::string_view name, std::size_t inputs, std::vector<AttributeDef> attributes,
           std::vector<TensorType> (*infer)(const InferContext&), void (*eval)(const EvalContext&)) {
-  return {.name = name,
-          .min_opset = 1,
-          .max_opset = 21,
-          .min_inputs = inputs,
-          .max_inputs = inputs,
-          .max_outputs = 1,
-          .fold = FoldRule::kNever,
-          .attributes = std::move(attributes),
-          .infer = infer,
-          .eval = eval};
+  return op_row(name, 1, {inputs, inputs}, FoldRule::kNever, std::move(attributes), infer, eval);
 }
 
 }  // namespace

@@ -31,6 +31,23 @@ Error blame(const Error& error, const Node& node) {
   return Error{.what = error.what, .node = node.name, .op = node.op, .opset = node.opset};
 }
 
+OpDef op_row(std::string_view name, std::int64_t min_opset,
+             std::pair<std::size_t, std::size_t> inputs, FoldRule fold,
+             std::vector<AttributeDef> attributes,
+             std::vector<TensorType> (*infer)(const InferContext& context),
+             void (*eval)(const EvalContext& context)) {
+  return {.name = name,
+          .min_opset = min_opset,
+          .max_opset = 21,
+          .min_inputs = inputs.first,
+          .max_inputs = inputs.second,
+          .max_outputs = 1,
+          .fold = fold,
+          .attributes = std::move(attributes),
+          .infer = infer,
+          .eval = eval};
+}
+
 const TensorType& InferContext::type(std::size_t i) const {
   if (!has(i)) fail(input_text(i) + " is missing");
   return inputs_[i].type;

@@ -138,6 +138,13 @@ struct OpDef {
 };
 
 inline constexpr std::size_t kVariadic = 1U << 16;
+// op_row describes an operator with one output that newer opsets did not change. inputs: the fewest
+// and the most.
+OpDef op_row(std::string_view name, std::int64_t min_opset,
+             std::pair<std::size_t, std::size_t> inputs, FoldRule fold,
+             std::vector<AttributeDef> attributes,
+             std::vector<TensorType> (*infer)(const InferContext& context),
+             void (*eval)(const EvalContext& context));
 // No tensor has more dimensions.
 inline constexpr std::size_t kMaxRank = 8;
 

@@ -141,16 +141,7 @@ void global_max_pool(const EvalContext& context) {
 
 OpDef row(std::string_view name, std::vector<AttributeDef> attributes,
           std::vector<TensorType> (*infer)(const InferContext&), void (*eval)(const EvalContext&)) {
-  return {.name = name,
-          .min_opset = 1,
-          .max_opset = 21,
-          .min_inputs = 1,
-          .max_inputs = 1,
-          .max_outputs = 1,
-          .fold = FoldRule::kNever,
-          .attributes = std::move(attributes),
-          .infer = infer,
-          .eval = eval};
+  return op_row(name, 1, {1, 1}, FoldRule::kNever, std::move(attributes), infer, eval);
 }
 
 }  // namespace

@@ -124,16 +124,7 @@ OpDef row(std::string_view name, std::vector<AttributeDef> attributes,
           std::vector<TensorType> (*infer)(const InferContext&), void (*eval)(const EvalContext&)) {
   attributes.push_back({.name = "axis", .kind = AttributeKind::kInt});
   attributes.push_back({.name = "block_size", .kind = AttributeKind::kInt});
-  return {.name = name,
-          .min_opset = 10,
-          .max_opset = 21,
-          .min_inputs = 2,
-          .max_inputs = 3,
-          .max_outputs = 1,
-          .fold = FoldRule::kNever,
-          .attributes = std::move(attributes),
-          .infer = infer,
-          .eval = eval};
+  return op_row(name, 10, {2, 3}, FoldRule::kNever, std::move(attributes), infer, eval);
 }
 
 }  // namespace

@@ -170,16 +170,7 @@ void softmax(const EvalContext& context) {
 OpDef row(std::string_view name, std::size_t max_inputs, FoldRule fold,
           std::vector<AttributeDef> attributes,
           std::vector<TensorType> (*infer)(const InferContext&), void (*eval)(const EvalContext&)) {
-  return {.name = name,
-          .min_opset = 1,
-          .max_opset = 21,
-          .min_inputs = 1,
-          .max_inputs = max_inputs,
-          .max_outputs = 1,
-          .fold = fold,
-          .attributes = std::move(attributes),
-          .infer = infer,
-          .eval = eval};
+  return op_row(name, 1, {1, max_inputs}, fold, std::move(attributes), infer, eval);
 }
 
 }  // namespace
