@@ -18,7 +18,6 @@
 #include <fstream>
 #include <map>
 #include <set>
-#include <sstream>
 
 #include "importer/fold.h"
 #include "importer/interpreter.h"

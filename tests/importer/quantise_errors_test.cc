@@ -3,7 +3,6 @@
 // networks that were quantised already keep their integers.
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <string>
 
 #include "importer/graph_maker.h"

@@ -5,7 +5,6 @@
 // TensorProto). The Python tests compare them with ONNX Runtime's.
 #include <onnx/onnx_pb.h>
 
-#include <array>
 #include <cstdio>
 #include <cstring>
 #include <exception>

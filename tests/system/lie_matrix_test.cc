@@ -5,13 +5,11 @@
 #include <gtest/gtest.h>
 #include <onnx/onnx_pb.h>
 
-#include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <iterator>
 #include <string>
 #include <tuple>
-#include <vector>
 
 #include "importer/convert.h"
 #include "system/liar_bench.h"

@@ -3,7 +3,6 @@
 // devices_cuda.cc say which.
 #include <gtest/gtest.h>
 
-#include <cstring>
 #include <map>
 #include <memory>
 #include <random>

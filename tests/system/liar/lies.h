@@ -2,10 +2,8 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <random>
 #include <span>
-#include <vector>
 
 #include "field/prime.h"
 #include "system/liar/orders.h"

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <cfenv>
-#include <cmath>
 #include <cstring>
 #include <vector>
 

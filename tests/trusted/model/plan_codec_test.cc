@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 #include <openssl/sha.h>
 
-#include <algorithm>
 #include <cstring>
 
 #include "model/plan.h"

@@ -12,7 +12,6 @@
 #include <array>
 #include <chrono>
 #include <csignal>
-#include <cstring>
 #include <random>
 #include <set>
 #include <string>

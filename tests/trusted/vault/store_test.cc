@@ -8,9 +8,7 @@
 #include <unistd.h>
 
 #include <csignal>
-#include <cstdlib>
 #include <memory>
-#include <string>
 
 #include "support/folder.h"
 
