@@ -154,6 +154,7 @@ bool Session::place(const model::Plan& plan, const model::Digest& digest,
 }
 
 planner::Planned Session::plan_now() {
+  planned_ = true;
   return plan_placement(*engine_, prepared({}).modes, options_);
 }
 

@@ -38,6 +38,8 @@ class Session {
   Session& operator=(const Session&) = delete;
 
   [[nodiscard]] const model::Plan& plan() const { return *engine_->plan(); }
+  // planned says that a placement was measured and chosen in these processes.
+  [[nodiscard]] bool planned() const { return planned_; }
   // plan_now measures and chooses a placement, whatever is remembered (placement.h).
   planner::Planned plan_now();
   [[nodiscard]] host::Engine& engine() { return *engine_; }
@@ -70,6 +72,7 @@ class Session {
   bool place(const model::Plan& plan, const model::Digest& digest, host::Modes& modes) const;
 
   ModeOptions options_;
+  bool planned_ = false;
   std::string pad_folder_;  // temporary, removed at the end; empty if none was made
   std::unique_ptr<host::Engine> engine_;
 };

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "model/plan.h"
@@ -48,6 +49,11 @@ class DeviceWorker {
   // watched is for a run: if the worker goes, its segment is marked, so that the trusted process
   // need not wait for its time-out.
   [[nodiscard]] Watched watched();
+
+  // memory of a worker process that this host started.
+  [[nodiscard]] std::optional<Memory> memory() const {
+    return child_.pid() > 0 ? memory_of(child_.pid()) : std::nullopt;
+  }
 
   // obituary says what happened to a worker that is gone; empty while it lives.
   [[nodiscard]] std::string obituary();

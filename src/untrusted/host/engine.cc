@@ -109,6 +109,7 @@ class RunningEngine final : public Engine {
   Outcome<PadStock> pad_stock() override;
   Outcome<std::uint64_t> prepare(std::uint64_t count, const Progress& progress) override;
   Outcome<Report> report() override;
+  MemoryUse memory() const override;
   Done shutdown() override { return explained(client_->shutdown()); }
   const model::Digest& digest() const noexcept override { return digest_; }
   const model::Plan* plan() const noexcept override { return plan_.get(); }
@@ -349,6 +350,13 @@ Outcome<Report> RunningEngine::report() {
   out.dumpable = r->dumpable;
   out.core_dumps = r->core_dumps;
   out.control_version = r->version;
+  return out;
+}
+
+MemoryUse RunningEngine::memory() const {
+  MemoryUse out;
+  if (trusted_.pid() > 0) out.trusted = memory_of(trusted_.pid());
+  for (const DeviceWorker& device : devices_) out.workers.push_back(device.memory());
   return out;
 }
 

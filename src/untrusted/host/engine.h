@@ -13,6 +13,7 @@
 #include "model/plan.h"
 #include "runtime/executor.h"
 #include "untrusted/host/outcome.h"
+#include "untrusted/host/process.h"
 #include "vault/pads.h"
 
 namespace slalom::host {
@@ -75,6 +76,12 @@ struct Report {
   std::uint32_t control_version = 0;
 };
 
+// MemoryUse is what the processes hold that an engine started, as this host sees them.
+struct MemoryUse {
+  std::optional<Memory> trusted;
+  std::vector<std::optional<Memory>> workers;  // one for each device; nothing for unix:
+};
+
 // Engine is a running trusted process with its device workers, as seen from the untrusted host. The
 // host sees inputs and outputs of this engine (there is no sealed session here); it cannot make a
 // wrong result pass a check, nor learn the trusted process's challenges or pads.
@@ -123,6 +130,10 @@ class Engine {
                                                        const Progress& progress) = 0;
 
   [[nodiscard]] virtual Outcome<Report> report() = 0;
+
+  // memory may be asked for at any time on the thread of run(), by its source and sink as well.
+  // Nothing is known of processes that this engine did not start.
+  [[nodiscard]] virtual MemoryUse memory() const { return {}; }
 
   // shutdown asks the trusted process to end; with an attached Engine too.
   [[nodiscard]] virtual Done shutdown() = 0;

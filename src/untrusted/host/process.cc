@@ -12,6 +12,8 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <fstream>
+#include <limits>
 #include <thread>
 #include <utility>
 
@@ -124,6 +126,24 @@ std::string Child::how_it_ended() {
   if (!reaped_) return "still runs";
   if (WIFSIGNALED(status_)) return "was killed by signal " + std::to_string(WTERMSIG(status_));
   return "ended with status " + std::to_string(WEXITSTATUS(status_));
+}
+
+std::optional<Memory> memory_of(pid_t process) {
+  std::ifstream status("/proc/" + std::to_string(process) + "/status");
+  Memory out;
+  int found = 0;
+  for (std::string name; status >> name;) {
+    std::uint64_t* const value = name == "VmRSS:"   ? &out.bytes
+                                 : name == "VmHWM:" ? &out.peak_bytes
+                                                    : nullptr;
+    if (value != nullptr && status >> *value) {
+      *value *= 1024;  // "kB"
+      ++found;
+    }
+    status.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
+  }
+  if (found != 2) return std::nullopt;
+  return out;
 }
 
 std::string program_beside(const std::string& name) {

@@ -3,6 +3,8 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -10,6 +12,17 @@
 #include "untrusted/host/outcome.h"
 
 namespace slalom::host {
+
+// Memory is what a process holds: resident now, and the most since it started (VmRSS and VmHWM of
+// proc(5)), shared memory included.
+struct Memory {
+  std::uint64_t bytes = 0;
+  std::uint64_t peak_bytes = 0;
+};
+
+// memory_of reads it for any process; nothing where /proc does not tell (no such process, or a
+// /proc that is hidden from this user).
+[[nodiscard]] std::optional<Memory> memory_of(pid_t process);
 
 // Child is a running program that this process started. The destructor kills it and waits for its
 // end.

@@ -3,8 +3,10 @@
 
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <filesystem>
+#include <vector>
 
 namespace slalom::host {
 namespace {
@@ -43,6 +45,23 @@ TEST(Child, ReportsAProgramThatIsNotThere) {
 TEST(Child, ProgramsLieBesideThisOne) {
   const std::filesystem::path own = std::filesystem::read_symlink("/proc/self/exe");
   EXPECT_EQ(program_beside("slalom-trusted"), own.parent_path() / "slalom-trusted");
+}
+
+TEST(Process, MemoryIsWhatTheKernelCounts) {
+  constexpr std::size_t kBytes = 64 << 20;
+  const auto before = memory_of(getpid());
+  ASSERT_TRUE(before);
+  EXPECT_GE(before->peak_bytes, before->bytes);
+  {
+    std::vector<char> more(kBytes, 1);
+    const auto with = memory_of(getpid());
+    ASSERT_TRUE(with);
+    EXPECT_GE(with->bytes, before->bytes + kBytes / 2) << int{more[kBytes / 3]};
+  }
+  const auto after = memory_of(getpid());
+  ASSERT_TRUE(after);
+  EXPECT_GE(after->peak_bytes, before->bytes + kBytes / 2);
+  EXPECT_FALSE(memory_of(-1));
 }
 
 }  // namespace
