@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <system_error>
@@ -149,6 +150,16 @@ std::vector<std::string> files_in(const std::string& folder,
   }
   std::sort(files.begin(), files.end());
   return files;
+}
+
+std::string temporary_folder(const std::string& purpose) {
+  std::error_code error;
+  std::string name = (fs::temp_directory_path(error) / "slalom-XXXXXX").string();
+  if (error || ::mkdtemp(name.data()) == nullptr) {
+    throw Stop(Errc::kUnavailable,
+               fmt::format("no temporary folder for {} can be made; set TMPDIR", purpose));
+  }
+  return name;
 }
 
 }  // namespace slalom::cli

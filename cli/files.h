@@ -23,4 +23,8 @@ void write_file(const std::string& path, std::span<const std::byte> bytes);
 // case, with the dot; the comparison ignores case), sorted by name. Throws Stop(kInvalidArgument).
 std::vector<std::string> files_in(const std::string& folder, std::span<const std::string> suffixes);
 
+// temporary_folder makes an empty folder for this process; whoever asks removes it. Throws
+// Stop(kUnavailable), with what it was wanted for ("the pads").
+std::string temporary_folder(const std::string& purpose);
+
 }  // namespace slalom::cli

@@ -173,6 +173,7 @@ host::EngineOptions engine_options(const std::string& plan_file, const ModeOptio
   out.bind = !o.unbound;
   out.device_streams = o.tcp_streams;
   out.listen = o.listen;
+  out.trace = o.trace;
   runtime::Options& options = out.modes.options;
   options.integrity = none(o) ? Integrity::kOff : o.integrity;  // nothing leaves, nothing to check
   options.privacy = o.privacy;

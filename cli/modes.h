@@ -35,6 +35,7 @@ struct ModeOptions {
   std::uint64_t pads = 0;   // to make before the first image
   bool pads_given = false;  // false: as many as there are images
   std::string listen;
+  std::string trace;  // folder for the workers' timelines; empty: none
   // placement.h
   std::string placement = "auto";
   std::string optimise = "throughput";

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,7 @@
 #include "cli/scores.h"
 #include "cli/session.h"
 #include "cli/terminal.h"
+#include "cli/trace.h"
 
 namespace slalom::cli {
 namespace {
@@ -27,6 +29,7 @@ struct Options {
   std::size_t top = 5;
   bool softmax = false;
   bool json = false;
+  std::string trace;
   ModeOptions mode;
 };
 
@@ -69,14 +72,16 @@ void print_image(const model::Plan& plan, const std::string& name, const Answer&
   std::fflush(stdout);
 }
 
-int run(const Options& o) {
+int run(Options o) {
+  std::optional<Timeline> timeline;
+  if (!o.trace.empty()) o.mode.trace = timeline.emplace(o.trace, o.mode).folder();
   const model::Plan plan = unwrap(host::read_plan(o.plan));
   const InputSet inputs(plan, o.inputs);
   const std::unique_ptr<FloatNetwork> float_network =
       o.float_network.empty() ? nullptr : std::make_unique<FloatNetwork>(o.float_network, plan);
   const Scoring scoring = scoring_of(plan, o.softmax);
-  Session session(o.plan, o.mode);
-  const double pads_s = session.make_pads(inputs.count());
+  auto session = std::make_unique<Session>(o.plan, o.mode);
+  const double pads_s = session->make_pads(inputs.count());
 
   nlohmann::json results = nlohmann::json::array();
   Tally tally;
@@ -85,6 +90,7 @@ int run(const Options& o) {
   const auto progress =
       text_on_terminal ? nullptr : std::make_unique<Progress>("Running", inputs.count());
   const auto take = [&](std::uint64_t image, const Answer& answer) {
+    if (timeline) timeline->answered(image);
     std::vector<Ranked> float_top;
     if (float_network) float_top = top(float_network->scores(inputs.get(image), scoring), o.top);
     if (o.json) {
@@ -95,13 +101,15 @@ int run(const Options& o) {
     tally.count(answer);
     if (progress) progress->add();
   };
-  const host::Done done = session.run(inputs, take);
-  const runtime::Stats stats = unwrap(session.engine().stats());
+  const host::Done done = session->run(inputs, take);
+  const runtime::Stats stats = unwrap(session->engine().stats());
   if (o.json) {
-    print_json(run_json(session, o.mode, o.plan, std::move(results), stats, pads_s));
+    print_json(run_json(*session, o.mode, o.plan, std::move(results), stats, pads_s));
   } else {
     print_summary(o.mode, stats, pads_s);
   }
+  session.reset();  // the workers leave their timelines
+  if (timeline) timeline->write();
   finish(tally, done);
   return 0;
 }
@@ -128,6 +136,9 @@ Action define_run(CLI::App& app) {
                "Show probabilities: the softmax of the scores (as is done for networks that ended "
                "in one)");
   app.add_flag("--json", o->json, "Print one JSON object instead of text");
+  app.add_option("--trace", o->trace,
+                 "Write a timeline of the devices' jobs, for ui.perfetto.dev or chrome://tracing")
+      ->type_name("FILE");
   app.add_option("--listen", o->mode.listen,
                  "Let slalom pads --attach PATH add pads while this runs")
       ->type_name("PATH");
@@ -139,7 +150,8 @@ Action define_run(CLI::App& app) {
       "  slalom run net.slalom --input cat.jpg\n"
       "  slalom run net.slalom --input photos/ --privacy pads\n"
       "  slalom run net.slalom --input random:64 --integrity off --device none\n"
-      "  slalom run net.slalom --input batch.npy --json > answers.json");
+      "  slalom run net.slalom --input batch.npy --json > answers.json\n"
+      "  slalom run net.slalom --input random:64 --trace trace.json");
   return [o] { return run(*o); };
 }
 

@@ -2,17 +2,16 @@
 #include "cli/session.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 #include <system_error>
 #include <utility>
 
 #include "cli/failure.h"
+#include "cli/files.h"
 #include "cli/placement.h"
 #include "cli/terminal.h"
 #include "untrusted/baseline/float_engine.h"
@@ -22,16 +21,6 @@ namespace slalom::cli {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string make_temporary_folder() {
-  std::error_code error;
-  std::string name = (fs::temp_directory_path(error) / "slalom-XXXXXX").string();
-  if (error || ::mkdtemp(name.data()) == nullptr) {
-    throw Stop(Errc::kUnavailable,
-               "no temporary folder for the pads can be made; name a file with --pad-store");
-  }
-  return name;
-}
 
 // Feed gives the images of an InputSet to the engine. The engine is no place for exceptions: the
 // first one ends the stream and waits here.
@@ -167,7 +156,8 @@ Session::~Session() {
 host::EngineOptions Session::prepared(const std::string& plan_file) {
   host::EngineOptions out = engine_options(plan_file, options_);
   if (options_.privacy == model::Privacy::kPads && options_.pad_store.empty()) {
-    if (pad_folder_.empty()) pad_folder_ = make_temporary_folder();
+    if (pad_folder_.empty())
+      pad_folder_ = temporary_folder("the pads (or name a file with --pad-store)");
     out.modes.pad_store = (fs::path(pad_folder_) / "pads").string();
   }
   return out;

@@ -37,7 +37,7 @@ using host::Failure;
 
 constexpr std::string_view kUsage =
     "usage: slalom-device --device WHAT --plan FILE (--listen PATH | --channel-fd N)\n"
-    "                     [--max-batch N] [--threads N] [--streams N]\n"
+    "                     [--max-batch N] [--threads N] [--streams N] [--trace FILE]\n"
     "       slalom-device --device WHAT --listen HOST:PORT [--plan FILE] [--max-batch N]\n"
     "                     [--threads N]\n"
     "\n"
@@ -55,7 +55,9 @@ constexpr std::string_view kUsage =
     "  --channel-fd N      serve the host at the other end of this inherited socket\n"
     "  --max-batch N       the largest micro-batch (default 4; over TCP, what the host asks for)\n"
     "  --threads N         threads (default: one for each processor)\n"
-    "  --streams N         connections to the worker of tcp: (default 4)\n";
+    "  --streams N         connections to the worker of tcp: (default 4)\n"
+    "  --trace FILE        write a timeline of the jobs when the host goes (for "
+    "ui.perfetto.dev)\n";
 
 struct Arguments {
   std::string device;
@@ -66,6 +68,7 @@ struct Arguments {
   std::size_t max_batch = 4;
   std::size_t threads = 0;
   std::size_t streams = 4;
+  std::string trace;
 };
 
 template <class T>
@@ -88,6 +91,8 @@ std::optional<Arguments> parse(int count, char** values) {
       // A path of a socket that looks like an address can be written ./HOST:PORT.
       out.address = device::remote::parse_address(value);
       if (!out.address) out.listen = value;
+    } else if (name == "--trace") {
+      out.trace = value;
     } else if (name == "--channel-fd") {
       good = parse_number(value, 0, 1 << 20, out.channel_fd);
     } else if (name == "--max-batch") {
@@ -104,7 +109,8 @@ std::optional<Arguments> parse(int count, char** values) {
   const int ways =
       (out.listen.empty() ? 0 : 1) + (out.address ? 1 : 0) + (out.channel_fd < 0 ? 0 : 1);
   if (count % 2 == 0 || !host::is_device(out.device) || out.device.starts_with("unix:") ||
-      ways != 1 || (out.address ? !host::computes_here(out.device) : out.plan.empty())) {
+      ways != 1 || (out.address && !out.trace.empty()) ||
+      (out.address ? !host::computes_here(out.device) : out.plan.empty())) {
     return std::nullopt;
   }
   return out;
@@ -113,6 +119,7 @@ std::optional<Arguments> parse(int count, char** values) {
 // Loaded is a device that is ready, or why there is none.
 struct Loaded {
   std::unique_ptr<device::Device> device;
+  std::shared_ptr<const model::Plan> plan;
   worker::Greeting greeting;
 };
 
@@ -135,6 +142,7 @@ host::Outcome<Loaded> load(const Arguments& arguments) {
   }
   out.greeting.max_batch = static_cast<std::uint32_t>(arguments.max_batch);
   out.greeting.digest = file->digest;
+  out.plan = file->plan;
   return out;
 }
 
@@ -143,9 +151,18 @@ int fail(const Failure& failure) {
   return host::exit_code(failure.code);
 }
 
-void serve(int socket, Loaded& loaded) {
-  if (worker::send_greeting(socket, loaded.greeting).ok()) {
+void serve(int socket, Loaded& loaded, const Arguments& arguments) {
+  if (!worker::send_greeting(socket, loaded.greeting).ok()) return;
+  if (arguments.trace.empty()) {
     worker::serve_host(socket, *loaded.device);
+    return;
+  }
+  worker::Trace trace;
+  worker::serve_host(socket, *loaded.device, &trace);
+  const std::string text = trace.text(arguments.device, *loaded.plan, loaded.device->depth());
+  if (const Status written = worker::Trace::write(arguments.trace, text); !written.ok()) {
+    static_cast<void>(
+        fail({written.error().code, arguments.trace + ": " + written.error().message}));
   }
 }
 
@@ -210,13 +227,13 @@ int main(int count, char** values) try {
     return host::exit_code(failure.code);
   }
   if (socket.valid()) {
-    serve(socket.get(), *loaded);
+    serve(socket.get(), *loaded, *arguments);
     return 0;
   }
   for (;;) {
     const auto client = outside::wait_for_connection(listener.get(), -1);
     if (!client) return fail({client.error().code, client.error().message});
-    serve(client->get(), *loaded);
+    serve(client->get(), *loaded, *arguments);
   }
 } catch (const std::exception& e) {
   return fail({Errc::kInternal, e.what()});

@@ -218,6 +218,53 @@ class Commands(unittest.TestCase):
         self.assertLessEqual(max(map(len, text.splitlines())), 120)
         self.expect(slalom("bench", self.plan, "--only", "nothing"), USAGE, "nothing", "--only")
 
+    def test_a_timeline_has_every_job_and_what_lies_between(self):
+        file = self.at / "trace.json"
+        done = slalom("run", self.plan, "--input", "random:10", "--trace", file, "--micro-batch", 4, "--in-flight", 2,
+                      "--json")
+        self.assertEqual(done.returncode, DONE, done.stderr)
+        out = json.loads(done.stdout)
+        events = json.loads(file.read_text())["traceEvents"]
+        names = {e["pid"]: e["args"]["name"] for e in events if e["name"] == "process_name"}
+        self.assertEqual([names[p].split()[0] for p in sorted(names)], ["this", "worker", "trusted"])
+        spans = [e for e in events if e["ph"] == "X"]
+        jobs = [e for e in spans if e["pid"] == 1 and "micro_batch" in e["args"]]
+        self.assertEqual(len(jobs), 3 * out["checks"]["layers"])  # micro-batches of 4, 4 and 2
+        self.assertEqual(sum(e["args"]["images"] for e in jobs), out["checks"]["performed"])
+        for way, key in (("bytes_in", "bytes_out"), ("bytes_out", "bytes_in")):
+            self.assertEqual(sum(e["args"][way] for e in jobs), out["traffic"][key])
+        self.assertEqual(min(e["ts"] for e in spans), 0)
+        self.assertLess(max(e["ts"] + e["dur"] for e in spans), 1e6 * out["timing"]["wall_s"] + 1e3)
+        # One row, since the device works on one job at a time; each job's computing lies inside of it.
+        near = 2e-3
+        jobs.sort(key=lambda e: e["ts"])
+        for before, after in zip(jobs, jobs[1:]):
+            self.assertLessEqual(before["ts"] + before["dur"], after["ts"] + near)
+        computing = sorted((e for e in spans if e["name"] == "compute"), key=lambda e: e["ts"])
+        for outer, inner in zip(jobs, computing, strict=True):
+            self.assertAlmostEqual(outer["ts"], inner["ts"], delta=near)
+            self.assertLessEqual(inner["dur"], outer["dur"])
+        # This network is a chain: of each micro-batch, every gap from an answer to the next job.
+        gaps = []
+        for batch in {e["args"]["micro_batch"] for e in jobs}:
+            mine = [e for e in jobs if e["args"]["micro_batch"] == batch]
+            gaps += [(round(a["ts"] + a["dur"], 1), f"{a['name']} to {b['name']}", round(b["ts"], 1))
+                     for a, b in zip(mine, mine[1:])]
+        seen = [(e["ts"], e["name"], e["ts"] + e["dur"]) for e in spans if e["pid"] == 2]
+        self.assertEqual(len(seen), len(gaps))
+        for a, b in zip(sorted(seen), sorted(gaps)):
+            self.assertAlmostEqual(a[0], b[0], delta=0.1)
+            self.assertAlmostEqual(a[2], b[2], delta=0.1)
+            self.assertEqual(a[1], b[1])
+        answers = [e["name"] for e in events if e["ph"] == "i"]
+        self.assertEqual(answers, [f"image {i}" for i in range(10)])
+
+    def test_timelines_of_what_this_command_does_not_start(self):
+        for device in ("none", "unix:/nowhere"):
+            self.expect(slalom("run", self.plan, "--input", "random:1", "--device", device, "--trace", self.at / "t"),
+                        USAGE, "--trace")
+        self.expect(slalom("run", self.plan, "--input", "random:1", "--trace", self.at / "no" / "t"), USAGE, "no/t")
+
     def test_plain_text_without_a_terminal(self):
         for words in (["doctor"], ["run", self.plan, "--input", "random:1"], ["--help"]):
             done = slalom(*words)

@@ -53,6 +53,12 @@ bool computes_here(std::string_view spec) {
   return is_device(spec) && !spec.starts_with(kUnix) && !spec.starts_with(kTcp);
 }
 
+DeviceWorker::~DeviceWorker() {
+  if (setup_.trace.empty() || child_.pid() <= 0) return;
+  socket_.reset();
+  static_cast<void>(child_.how_it_ended());
+}
+
 Done DeviceWorker::begin(std::size_t max_batch) {
   const bool alive = socket_.valid() && !hung_up(socket_.get());
   if (alive && (!spawned() || max_batch <= setup_.max_batch)) return {};
@@ -84,6 +90,7 @@ Done DeviceWorker::spawn() {
   if (setup_.streams != 0) {
     arguments.insert(arguments.end(), {"--streams", std::to_string(setup_.streams)});
   }
+  if (!setup_.trace.empty()) arguments.insert(arguments.end(), {"--trace", setup_.trace});
   const std::array<int, 1> passed{theirs.get()};
   auto child = Child::spawn(setup_.program, arguments, passed);
   if (!child) return child.failure();

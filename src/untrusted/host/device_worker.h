@@ -32,8 +32,15 @@ class DeviceWorker {
     std::size_t threads = 0;    // 0: the worker's default
     std::size_t max_batch = 1;  // that will be asked for
     std::size_t streams = 0;    // TCP connections to another machine; 0: the worker's default
+    std::string trace;          // file that a worker of this host leaves (worker/trace.h); or none
   };
   explicit DeviceWorker(Setup setup) : setup_(std::move(setup)) {}
+  // A worker that traces gets a moment to write its file.
+  ~DeviceWorker();
+  DeviceWorker(DeviceWorker&&) noexcept = default;
+  DeviceWorker& operator=(DeviceWorker&&) = delete;
+  DeviceWorker(const DeviceWorker&) = delete;
+  DeviceWorker& operator=(const DeviceWorker&) = delete;
 
   // begin starts or connects to the worker, which then loads in its own time. If it already runs
   // and is fit for max_batch, nothing happens.

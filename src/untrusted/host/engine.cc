@@ -159,12 +159,14 @@ Done RunningEngine::start() {
   const std::string device_program =
       options_.device_program.empty() ? program_beside("slalom-device") : options_.device_program;
   for (const std::string& spec : *specs) {
+    const std::string trace = options_.trace + "/" + std::to_string(devices_.size()) + ".json";
     devices_.emplace_back(DeviceWorker::Setup{.spec = spec,
                                               .program = device_program,
                                               .plan_file = options_.plan_file,
                                               .digest = file->digest,
                                               .threads = options_.device_threads,
-                                              .streams = options_.device_streams});
+                                              .streams = options_.device_streams,
+                                              .trace = options_.trace.empty() ? "" : trace});
   }
   // The workers load their copy while the trusted process loads its own.
   if (Done begun = begin_devices(options_.modes); !begun) return begun;

@@ -42,6 +42,9 @@ struct EngineOptions {
   std::size_t device_threads = 0;  // of each started worker; 0: all processors
   bool bind = true;                // threads to processors, where that helps (processors.h)
   std::size_t device_streams = 0;  // connections to a worker of another machine; 0: four
+  // A folder where each started worker leaves a timeline of its last segment when the engine ends
+  // (worker/trace.h), as "0.json" and so on in the order of devices; empty: none.
+  std::string trace;
   Modes modes;
   // A path at which other processes may attach to the trusted process (Engine::attach) for as long
   // as this engine lives; empty: nobody may. The file is made with mode 0600 and removed at the

@@ -79,7 +79,7 @@ Status acknowledge(int socket, bool mapped) {
   return outside::send(socket, reply);
 }
 
-void serve_host(int socket, device::Device& device) {
+void serve_host(int socket, device::Device& device, Trace* trace) {
   for (;;) {
     auto segment = receive_segment(socket);
     if (!segment) return;
@@ -87,8 +87,10 @@ void serve_host(int socket, device::Device& device) {
     if (!acknowledge(socket, endpoint.ok()).ok()) return;
     if (!endpoint.ok()) continue;
     // A protocol error of the trusted side ends this segment, not the worker.
+    if (trace != nullptr) trace->restart();
     device.attach(endpoint->memory());
-    static_cast<void>(serve(*endpoint, device, [socket] { return outside::readable(socket); }));
+    static_cast<void>(serve(
+        *endpoint, device, [socket] { return outside::readable(socket); }, trace));
     device.detach(endpoint->memory());
   }
 }

@@ -9,6 +9,7 @@
 #include "model/plan.h"
 #include "outside.h"
 #include "slalom/result.h"
+#include "worker/trace.h"
 
 // How a host hands channel segments to a worker, over a Unix stream socket
 // (docs/control-protocol.md): the worker greets once it has loaded its plan; then each message of
@@ -40,7 +41,7 @@ inline constexpr std::size_t kMostReason = 512;
 [[nodiscard]] Status acknowledge(int socket, bool mapped);
 
 // serve_host serves every segment that comes over the socket with `device`, which has loaded the
-// plan, until the host hangs up.
-void serve_host(int socket, device::Device& device);
+// plan, until the host hangs up. trace, if there is one, ends up with the jobs of the last segment.
+void serve_host(int socket, device::Device& device, Trace* trace = nullptr);
 
 }  // namespace slalom::worker

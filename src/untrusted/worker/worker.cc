@@ -30,7 +30,8 @@ constexpr std::chrono::nanoseconds kBusy{0};
 // Served is the requests that were begun and not answered, oldest first.
 class Served {
  public:
-  Served(ShmEndpoint& endpoint, device::Device& device) : endpoint_(endpoint), device_(device) {}
+  Served(ShmEndpoint& endpoint, device::Device& device, Trace* trace)
+      : endpoint_(endpoint), device_(device), trace_(trace) {}
   // The segment's memory goes after this: nothing may be left that writes to it.
   ~Served() {
     if (!begun_.empty()) device_.abandon();
@@ -52,6 +53,7 @@ class Served {
     Begun begun{.request = request, .at = Clock::now()};
     const auto job = job_of(endpoint_, request);
     begun.started = job && device_.start(*job).ok();
+    if (trace_ != nullptr) begun.until = Clock::now();
     begun_.push_back(begun);
   }
 
@@ -69,25 +71,34 @@ class Served {
          .status = done ? channel::AnswerStatus::kDone : channel::AnswerStatus::kFailed,
          .output_bytes = done ? begun.request.output_bytes : 0,
          .device_ns = static_cast<std::uint64_t>(ns.count())});
+    if (trace_ == nullptr) return;
+    trace_->add({.request = begun.request,
+                 .received = begun.at,
+                 .begun = begun.until,
+                 .answered = Clock::now(),
+                 .done = done});
   }
 
  private:
   using Clock = std::chrono::steady_clock;
   struct Begun {
     channel::Request request;
-    Clock::time_point at;
+    Clock::time_point at;     // it came
+    Clock::time_point until;  // the device had begun it; only with a trace
     bool started = false;
   };
   ShmEndpoint& endpoint_;
   device::Device& device_;
+  Trace* const trace_;
   std::deque<Begun> begun_;
   Clock::time_point last_answer_;
 };
 
 }  // namespace
 
-Status serve(ShmEndpoint& endpoint, device::Device& device, const std::function<bool()>& stop) {
-  Served served(endpoint, device);
+Status serve(ShmEndpoint& endpoint, device::Device& device, const std::function<bool()>& stop,
+             Trace* trace) {
+  Served served(endpoint, device, trace);
   for (bool ask = true; !ask || !stop();) {
     // An idle worker sleeps; one with work on the device looks for more while it waits.
     const auto request = served.full() ? Result<std::optional<channel::Request>>(std::nullopt)
