@@ -412,7 +412,6 @@ class StreamingExecutor final : public Executor {
           oldest = &lane;
         }
       }
-      checks_->retire();
       if (oldest != nullptr) reject(*oldest, error);
     }
     lose(device, error);

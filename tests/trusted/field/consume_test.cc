@@ -257,6 +257,22 @@ TEST_P(ConsumeTest, OneBadWordAnywhereIsSeen) {
   }
 }
 
+TEST_P(ConsumeTest, AGoodTileDoesNotHideABadOneBeforeIt) {
+  Dice dice(5);
+  for (const Field f : kFields) {
+    for (const std::size_t channels : {1U, 17U, 64U}) {
+      OutputSum sum;
+      OutputCase bad(dice, f, 2, channels, 0, false, false, Kind::kIntegers);
+      const std::uint32_t word = modulus(f);
+      std::memcpy(const_cast<std::byte*>(bad.tile.words), &word, word_bytes(f));
+      run(kernels(), Kind::kIntegers, bad, sum);
+      OutputCase good(dice, f, 2, channels, 0, false, false, Kind::kIntegers);
+      run(kernels(), Kind::kIntegers, good, sum);
+      ASSERT_NE(sum.bad, 0U);
+    }
+  }
+}
+
 TEST_P(ConsumeTest, RequantiseRoundsToEven) {
   Dice dice(4);
   for (int round = 0; round < 400; ++round) {

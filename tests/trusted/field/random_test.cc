@@ -2,13 +2,82 @@
 #include "field/random.h"
 
 #include <gtest/gtest.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
 #include <set>
 
+#include "base/arena.h"
+#include "support/memory_scan.h"
 #include "trusted/field/support.h"
+
+namespace {
+
+enum class Kernel { kReal, kZeros, kSlow, kBroken };
+Kernel kernel = Kernel::kReal;  // what getrandom does
+
+}  // namespace
+
+// In the place of the C library's.
+extern "C" ssize_t getrandom(void* out, std::size_t bytes, unsigned flags) noexcept {
+  if (kernel == Kernel::kBroken) {
+    errno = ENOSYS;
+    return -1;
+  }
+  if (kernel == Kernel::kZeros) {
+    std::memset(out, 0, bytes);
+    return static_cast<ssize_t>(bytes);
+  }
+  if (kernel == Kernel::kSlow && bytes > 5) bytes = 5;
+  return syscall(SYS_getrandom, out, bytes, flags);
+}
 
 namespace slalom::field {
 namespace {
+
+using Bytes = std::array<std::byte, 64>;
+
+// first_bytes is what a new generator gives first.
+Bytes first_bytes(const base::CpuFeatures& cpu, Kernel how) {
+  kernel = how;
+  auto random = make_system_random(cpu);
+  kernel = Kernel::kReal;
+  Bytes out{};
+  EXPECT_TRUE(random.ok());
+  if (random.ok()) (*random)->fill(out);
+  return out;
+}
+
+TEST(RandomTest, EachSourceAloneMakesGeneratorsDiffer) {
+  const base::CpuFeatures none;
+  EXPECT_NE(first_bytes(none, Kernel::kReal), first_bytes(none, Kernel::kReal));
+  EXPECT_NE(first_bytes(none, Kernel::kSlow), first_bytes(none, Kernel::kSlow));
+  EXPECT_EQ(first_bytes(none, Kernel::kZeros), first_bytes(none, Kernel::kZeros));
+  const base::CpuFeatures cpu = base::detect_cpu();
+  if (!cpu.rdseed) GTEST_SKIP() << "this processor has no RDSEED";
+  EXPECT_NE(first_bytes(cpu, Kernel::kZeros), first_bytes(cpu, Kernel::kZeros));
+}
+
+TEST(RandomTest, WithoutTheKernelsBytesThereIsNoGenerator) {
+  kernel = Kernel::kBroken;
+  const auto random = make_system_random(base::detect_cpu());
+  kernel = Kernel::kReal;
+  ASSERT_FALSE(random.ok());
+  EXPECT_EQ(random.error().code, Errc::kUnavailable);
+}
+
+TEST(RandomTest, NoCopyOfGivenBytesStays) {
+  auto random = make_system_random(base::detect_cpu());
+  ASSERT_TRUE(random.ok());
+  Bytes out{};
+  (*random)->fill(out);
+  const testing::Trace trace(out);
+  EXPECT_GE(trace.count(), 1U);  // ours
+  base::wipe(out.data(), out.size());
+  EXPECT_EQ(trace.count(), 0U);
+}
 
 TEST(RandomTest, SystemBytesAreFreshAndBalanced) {
   auto first = make_system_random(base::detect_cpu());

@@ -97,6 +97,7 @@ class TestPort final : public channel::Port {
   std::function<void(const channel::Request&, std::span<const std::byte>)> observe;
   std::uint64_t requests = 0;
   std::set<std::uint32_t> layers;  // that were asked for
+  std::size_t most_waiting = 0;    // requests without an answer at one time
   bool used_after_loss = false;
 
   Result<channel::Slot> allocate(std::size_t bytes) override {
@@ -121,6 +122,7 @@ class TestPort final : public channel::Port {
     inputs_.push_back(retained_);
     kinds_.push_back(retained_kind_);
     queue_.push_back(request);
+    most_waiting = std::max(most_waiting, queue_.size());
     return request.sequence;
   }
   Result<std::optional<channel::Completion>> poll() override {

@@ -318,6 +318,70 @@ TEST(Faults, ATouchedStoreRejectsTheImagesAndNotTheDevice) {
   rig.expect_right(images, expected_outputs(rig.plan, images));
 }
 
+// A word of p stands for the same residue as a 0: only the range test can tell it from one.
+TEST(Faults, AWordOfPInThePlaceOfAZeroIsRejectedInAnyImageOfABatch) {
+  PlanBuilder b;
+  const auto x = b.input({4, 4, 3});
+  Rig rig(b.finish({b.conv(x, {.out_c = 8})}));
+  rig.options.integrity = Integrity::kBatched;
+  rig.options.micro_batch = 3;
+  std::vector<Image> images = random_images(rig.plan, 3, 1);
+  for (std::size_t zero = 0; zero < images.size(); ++zero) {
+    auto mixed = images;
+    std::fill(mixed[zero].begin(), mixed[zero].end(), std::uint8_t{128});  // the code of 0
+    for (const bool lie : {false, true}) {
+      rig.start();
+      rig.ports[0]->tamper = [&](const channel::Request& request, std::span<std::byte> words) {
+        std::byte* const at = words.data() + words.size() / 3 * zero;
+        EXPECT_EQ(load_word(at, request.field), 0U);
+        if (lie) store_word(at, field::modulus(request.field), request.field);
+      };
+      ListSink sink;
+      EXPECT_EQ(rig.run(mixed, sink).ok(), !lie);
+      EXPECT_EQ(sink.delivered(), lie ? 0U : 3U);
+    }
+  }
+}
+
+// An image that failed inside leaves requests behind: its slot waits for their answers.
+TEST(Faults, ASlotServesAgainOnlyWhenTheDeviceOwesNothingForIt) {
+  PlanBuilder b;
+  const auto x = b.input({4, 4, 3});
+  const auto first = b.conv(x, {.out_c = 2});
+  const auto second = b.conv(x, {.out_c = 2});
+  Rig rig(b.finish({first, second}));
+  rig.options.privacy = Privacy::kPads;
+  rig.options.micro_batch = 1;
+  rig.options.in_flight = 1;
+  rig.start();
+  rig.pads->corrupt_factors = 0;
+  int turns = 0;
+  rig.ports[0]->reply = [&](const channel::Request& request) {
+    return request.layer == 1 && ++turns % 5 != 0 ? Reply::kSilent : Reply::kAnswer;
+  };
+  ListSink sink;
+  EXPECT_TRUE(rig.run(random_images(rig.plan, 4, 1), sink).ok());
+  EXPECT_EQ(sink.entries.size(), 4U);
+  EXPECT_EQ(sink.delivered(), 0U);
+  EXPECT_EQ(rig.ports[0]->most_waiting, 2U);
+}
+
+// A worker keeps what it was sent by attempt: a second executor's must not be taken for the
+// first's.
+TEST(Faults, ExecutorsThatFollowEachOtherShareNoAttempt) {
+  Rig rig(small_network());
+  std::vector<std::set<std::uint64_t>> attempts(2);
+  for (auto& seen : attempts) {
+    rig.start();
+    rig.ports[0]->observe = [&](const channel::Request& request, std::span<const std::byte>) {
+      seen.insert(request.attempt);
+    };
+    const auto images = random_images(rig.plan, 5, 1);
+    rig.expect_right(images, expected_outputs(rig.plan, images));
+  }
+  for (const std::uint64_t attempt : attempts[0]) EXPECT_EQ(attempts[1].count(attempt), 0U);
+}
+
 TEST(Faults, OneRepetitionOfAFreshChallengeFindsEveryForgeryItIsShown) {
   Rig rig(small_network());
   rig.options.integrity = Integrity::kPlain;
