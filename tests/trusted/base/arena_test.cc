@@ -3,15 +3,37 @@
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <fstream>
 #include <string>
 
 #include "base/secret.h"
 #include "support/sanitizers.h"
+
+namespace {
+
+// What munmap is to look at before it gives the memory back, and what it saw there.
+const std::byte* watched = nullptr;
+std::size_t watched_bytes = 0;
+std::size_t not_zero = 0;
+
+}  // namespace
+
+// In the place of the C library's.
+extern "C" int munmap(void* memory, std::size_t bytes) noexcept {
+  const auto* const first = static_cast<const std::byte*>(memory);
+  if (watched != nullptr && watched >= first && watched < first + bytes) {
+    for (std::size_t i = 0; i < watched_bytes; ++i)
+      not_zero += watched[i] != std::byte{0} ? 1U : 0U;
+    watched = nullptr;
+  }
+  return static_cast<int>(syscall(SYS_munmap, memory, bytes));
+}
 
 namespace slalom::base {
 namespace {
@@ -42,6 +64,22 @@ TEST(ArenaTest, PiecesAreZeroedAlignedAndApart) {
     }
   }
   EXPECT_NE(pieces[0].data(), pieces[1].data());
+}
+
+TEST(ArenaTest, NothingIsLeftInTheMemoryThatIsGivenBack) {
+  for (const std::size_t bytes : {100U, 4096U, 10'000U}) {
+    {
+      auto arena = SecretArena::create(bytes, Lock::kWhereAllowed);
+      ASSERT_TRUE(arena.ok());
+      const std::span<std::byte> piece = arena->take<std::byte>(bytes);
+      std::fill(piece.begin(), piece.end(), std::byte{0x5a});
+      watched = piece.data();
+      watched_bytes = piece.size();
+      not_zero = 0;
+    }
+    EXPECT_EQ(watched, nullptr) << "it was not given back";
+    EXPECT_EQ(not_zero, 0U);
+  }
 }
 
 TEST(ArenaTest, TakingTooMuchEndsTheProcess) {
@@ -151,7 +189,10 @@ TEST(SecretTest, WipedOverwritesItsMemory) {
   alignas(Wiped<std::uint64_t>) unsigned char memory[sizeof(Wiped<std::uint64_t>)];
   auto* const value = new (memory) Wiped<std::uint64_t>;
   value->reveal() = 0x1234'5678'9abc'def0;
+  // The compiler must take the value to be looked at here, and the memory to be looked at later.
+  __asm__ volatile("" : : "r"(memory) : "memory");
   value->~Wiped();
+  __asm__ volatile("" : : "r"(memory) : "memory");
   std::uint64_t left = 1;
   std::memcpy(&left, memory, sizeof(left));
   EXPECT_EQ(left, 0U);

@@ -3,6 +3,7 @@
 // port closes with kRejected, stays closed, and nothing that the peer wrote was used.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <atomic>
 #include <functional>
 #include <random>
@@ -32,6 +33,8 @@ void expect_rejected(const char* what, int requests,
     const auto got = port->poll();
     ASSERT_FALSE(got.ok());
     EXPECT_EQ(got.error().code, Errc::kRejected);
+    peer.put(0, {1, AnswerStatus::kDone, 64, 0});  // what it should have been comes too late
+    peer.head(1);
   }
   EXPECT_EQ(port->wait(std::chrono::seconds(5)).error().code, Errc::kRejected);
   EXPECT_EQ(port->submit(request_for(slot, slot)).error().code, Errc::kRejected);
@@ -105,6 +108,20 @@ TEST(HostilePeer, ADuplicateIsRejected) {
   EXPECT_EQ(port->poll().error().code, Errc::kRejected);
 }
 
+TEST(HostilePeer, EachAnswerHasTheSizeOfItsOwnRequest) {
+  const auto port = make_port();
+  const Peer peer(*port, 8);
+  const Slot large = *port->allocate(64);
+  const Slot small = *port->allocate(32);
+  ASSERT_TRUE(port->submit(request_for(large, large)).ok());
+  ASSERT_TRUE(port->submit(request_for(large, small)).ok());
+  peer.answer(0);
+  ASSERT_TRUE(port->poll()->has_value());
+  peer.put(1, {2, AnswerStatus::kDone, 64, 0});
+  peer.head(2);
+  EXPECT_EQ(port->poll().error().code, Errc::kRejected);
+}
+
 TEST(HostilePeer, AnAnswerAfterTheLastIsRejected) {
   const auto port = make_port();
   const Peer peer(*port, 8);
@@ -133,6 +150,50 @@ TEST(HostilePeer, RewritingWhatTheTrustedSideWroteChangesNothing) {
   ASSERT_TRUE(got.ok() && got->has_value());
   EXPECT_TRUE(port->submit(request_for(slot, slot)).ok());
   EXPECT_EQ(port->allocate(64)->offset, 64U);
+}
+
+// A thread that changes an answer without end between two that are both good: what is reported must
+// be one of them, whole, as it was when it was checked.
+TEST(HostilePeer, WhatWasCheckedIsWhatIsReported) {
+  const auto port = make_port();
+  const Peer peer(*port, 8);
+  const Slot slot = *port->allocate(64);
+  std::atomic<std::uint64_t> next{0};
+  std::atomic<bool> stop{false};
+  std::thread flipper([&] {
+    while (!stop.load(std::memory_order_relaxed)) {
+      // Status and size share eight bytes, so that nobody sees a mixture of the two.
+      const std::size_t at = answer_at(next.load(std::memory_order_relaxed), 8) + 8;
+      peer.view().store<std::uint64_t>(at, std::uint64_t{64} << 32 | 1, std::memory_order_relaxed);
+      peer.view().store<std::uint64_t>(at, 2, std::memory_order_relaxed);
+    }
+  });
+  std::uint64_t bytes = 0;
+  for (std::uint64_t n = 0; n < 200'000 && !HasFailure(); ++n) {
+    const bool sent = port->submit(request_for(slot, slot)).ok();
+    peer.put(n, {n + 1, AnswerStatus::kFailed, 0, 0});
+    next = n;
+    peer.head(n + 1);
+    const auto got = port->poll();
+    const bool taken = sent && got.ok() && got->has_value();
+    EXPECT_TRUE(taken);
+    if (!taken) break;
+    EXPECT_EQ((*got)->sequence, n + 1);
+    EXPECT_EQ(port->bytes_in() - bytes, (*got)->done ? 64U : 0U);
+    bytes = port->bytes_in();
+  }
+  stop = true;
+  flipper.join();
+}
+
+TEST(SharedView, AnAccessOutsideTheSegmentEndsTheProcess) {
+  alignas(8) std::array<std::byte, 16> memory{};
+  const SharedView view(memory);
+  const auto load = [&](std::size_t at) {
+    return view.load<std::uint64_t>(at, std::memory_order_relaxed);
+  };
+  EXPECT_EQ(load(8), 0U);
+  for (const std::size_t at : {9UL, 12UL, 16UL, SIZE_MAX - 7}) EXPECT_DEATH(load(at), "");
 }
 
 // A thread that scribbles random words over the header and both rings while the trusted side works.

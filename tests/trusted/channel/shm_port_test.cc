@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -21,7 +22,8 @@ using testing::request_for;
 TEST(ShmPort, RefusesSizesOutOfRange) {
   for (const ShmPort::Sizes& sizes :
        {ShmPort::Sizes{0, 8}, ShmPort::Sizes{64, 0}, ShmPort::Sizes{64, 3},
-        ShmPort::Sizes{64, 8192}, ShmPort::Sizes{SIZE_MAX, 8}}) {
+        ShmPort::Sizes{64, 8192}, ShmPort::Sizes{SIZE_MAX, 8},
+        ShmPort::Sizes{(std::size_t{1} << 46) + 1, 8}}) {
     const auto port = ShmPort::create(sizes);
     ASSERT_FALSE(port.ok());
     EXPECT_EQ(port.error().code, Errc::kInvalidArgument);
@@ -37,6 +39,15 @@ TEST(ShmPort, TheSegmentCannotChangeItsSize) {
   const int seals = fcntl(fd, F_GET_SEALS);
   EXPECT_EQ(seals & (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL),
             F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+}
+
+TEST(ShmPort, TheSegmentIsNotForCode) {
+  constexpr unsigned kNoExecSeal = 8;  // of Linux 6.3; it brings the seal 0x20
+  const int probe = memfd_create("probe", kNoExecSeal);
+  if (probe < 0) GTEST_SKIP() << "this kernel does not know the flag";
+  close(probe);
+  const auto port = make_port();
+  EXPECT_NE(fcntl(port->descriptor(), F_GET_SEALS) & 0x20, 0);
 }
 
 TEST(ShmPort, TheHeaderIsAsDocumented) {
@@ -120,6 +131,9 @@ TEST(ShmPort, RequestsMustNameTheirOwnSlots) {
   r.output_offset = in.offset;
   r.output_bytes = 128;
   EXPECT_TRUE(refused(r)) << "two slots";
+  r = request_for(in, out);
+  r.input_offset = in.offset + 32;
+  EXPECT_TRUE(refused(r)) << "half of one slot and half of the next";
   r = request_for(in, out);
   r.input_offset = ~std::uint64_t{0} - 8;
   EXPECT_TRUE(refused(r));

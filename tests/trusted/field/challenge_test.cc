@@ -348,6 +348,25 @@ TEST(ChallengeTest, DegreeCountsTheFactors) {
   EXPECT_EQ(challenge_degree(dense, true), 2U);
 }
 
+// Whatever the order of layers, the figure is that of the one with the most factors.
+TEST(ChallengeTest, SoundnessIsThatOfTheWorstLayer) {
+  test::SeededRandom random(2);
+  const model::Linear conv = small_layer(false, Field::kP24);
+  const model::Linear dense = small_layer(true, Field::kP24);
+  const CheckedLayer worse{&conv, 0, InputForm::kCodes};
+  const CheckedLayer better{&dense, 0, InputForm::kCodes};
+  const Kernels& kernels = test::portable();
+  for (const auto& layers : {std::vector{worse, better}, std::vector{better, worse}}) {
+    const auto set = ChallengeSet::create(layers, {}, kernels, random);
+    const auto plain = FreshChallenge::create(layers, 1, false, {}, kernels);
+    const auto batched = FreshChallenge::create(layers, 2, true, {}, kernels);
+    ASSERT_TRUE(set.ok() && plain.ok() && batched.ok());
+    EXPECT_EQ((*set)->bits(), soundness_bits(2, 2));
+    EXPECT_EQ(plain->bits(), soundness_bits(2, 2));
+    EXPECT_EQ(batched->bits(), soundness_bits(2, 3));
+  }
+}
+
 TEST(ChallengeTest, SetsHaveTheirOwnChallenges) {
   Dice dice(8);
   test::SeededRandom random(8);

@@ -78,6 +78,16 @@ TEST(PlanCodec, EveryFlippedByteIsCaughtOrCanonical) {
   EXPECT_GT(refused, tried / 10);
 }
 
+TEST(PlanCodec, EveryBitOfTheDigestCounts) {
+  const auto bytes = encode_plan(testing::small_network());
+  for (std::size_t bit = 0; bit < 256; ++bit) {
+    auto changed = bytes;
+    changed[bytes.size() - 32 + bit / 8] ^= static_cast<std::byte>(1U << bit % 8);
+    EXPECT_FALSE(plan_digest(changed).ok());
+    EXPECT_FALSE(decode_plan(changed).ok());
+  }
+}
+
 TEST(PlanCodec, DigestNamesTheContent) {
   const auto a = encode_plan(testing::small_network(1));
   const auto b = encode_plan(testing::small_network(2));

@@ -378,7 +378,8 @@ TEST(PlanBounds, TheAccumulatorHoldsEverySumAndNoMore) {
   }
 }
 
-// One weight of 1 and others of -65,535 together: 127 + 128 * 65,535 = 8,388,607 = (p + 1) / 2.
+// One weight of 1 and others of -65,535 together: 127 + 128 * 65,535 = 8,388,607 = (p + 1) / 2. So
+// with all signs turned, where the sum is below zero.
 TEST(PlanBounds, TheFieldHoldsEverySumAndNoMore) {
   PlanBuilder b;
   const auto x = b.input({1, 1, 518});
@@ -386,13 +387,15 @@ TEST(PlanBounds, TheFieldHoldsEverySumAndNoMore) {
   Linear& layer = conv_of(plan);
   layer.field = field::Field::kP24;
   auto& w = layer.stages[0].weights;
-  std::fill(w.begin(), w.end(), std::int8_t{-127});
-  w[0] = 1;
-  w[1] = -3;
-  EXPECT_EQ(sum_bound(layer)[0], (std::int64_t{field::kP24} + 1) / 2);
-  EXPECT_STREQ(validate(plan).error().message, "a layer's sums can leave its field");
-  w[0] = 0;
-  EXPECT_TRUE(validate(plan).ok());
+  for (const int sign : {1, -1}) {
+    std::fill(w.begin(), w.end(), static_cast<std::int8_t>(-127 * sign));
+    w[0] = static_cast<std::int8_t>(sign);
+    w[1] = static_cast<std::int8_t>(-3 * sign);
+    EXPECT_EQ(sum_bound(layer)[0], (std::int64_t{field::kP24} + 1) / 2);
+    EXPECT_STREQ(validate(plan).error().message, "a layer's sums can leave its field");
+    w[0] = 0;
+    EXPECT_TRUE(validate(plan).ok());
+  }
 }
 
 // The sums of a separable pair reach 2^63: bounds saturate and do not wrap around.

@@ -157,6 +157,25 @@ INSTANTIATE_TEST_SUITE_P(All, ModeTest,
                                             ::testing::Values(Privacy::kOff, Privacy::kPads)),
                          mode_name);
 
+// Every verdict in flight on every device is a try: each doubling costs a bit.
+TEST(ExecutorCreate, SoundnessCountsDevicesAndMicroBatchesInFlight) {
+  for (const Integrity integrity :
+       {Integrity::kPlain, Integrity::kBatched, Integrity::kPreprocessed}) {
+    const auto bits = [&](std::size_t ports, std::size_t in_flight) {
+      Rig rig(small_network());
+      rig.options.integrity = integrity;
+      rig.options.soundness_bits = 30;
+      rig.num_ports = ports;
+      rig.options.in_flight = in_flight;
+      rig.start();
+      return rig.executor->stats().soundness_bits;
+    };
+    EXPECT_DOUBLE_EQ(bits(1, 4), bits(1, 1) - 2);
+    EXPECT_DOUBLE_EQ(bits(4, 1), bits(1, 1) - 2);
+    EXPECT_DOUBLE_EQ(bits(2, 8), bits(1, 1) - 4);
+  }
+}
+
 TEST(ExecutorCreate, RefusesWhatItCannotDo) {
   Rig rig(small_network());
   const auto refused = [&](auto change) {
@@ -176,6 +195,7 @@ TEST(ExecutorCreate, RefusesWhatItCannotDo) {
   EXPECT_TRUE(refused([](auto& o, auto&) { o.timeout = {}; }));
   EXPECT_TRUE(refused([](auto& o, auto&) { o.soundness_bits = 1000; }));
   EXPECT_TRUE(refused([](auto& o, auto&) { o.privacy = Privacy::kPads; }));
+  EXPECT_TRUE(refused([](auto& o, auto&) { o.privacy = Privacy::kSplit; }));
   EXPECT_TRUE(refused([](auto&, auto& p) { p.remote.pop_back(); }));
   EXPECT_TRUE(refused([](auto&, auto& p) { p.remote[1] = true; }));  // a pooling
 }
