@@ -3,11 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <fstream>
 #include <map>
 #include <sstream>
 #include <string>
 
+#include "field/random.h"
 #include "trusted/field/support.h"
 
 namespace slalom::field {
@@ -134,6 +136,26 @@ TEST(PadStreamTest, ARejectedWordComesFromTheNextStreamWithItsIndex) {
     for (std::size_t i = 0; i < words.size(); ++i) {
       const std::size_t index = 7 + i;
       EXPECT_EQ(words[i], 1000 * (index % 4) + index % 1000);
+    }
+  }
+}
+
+// Where stream 0 of the key of zeros has p, p + 1 and p + 2 (openssl enc -aes-256-ctr on zeros).
+TEST(PadStreamTest, EveryCandidateThatIsNotBelowPIsReplaced) {
+  const StreamKey key{};
+  for (const std::uint64_t index : {4'298'708U, 20'881'080U, 11'392'823U}) {
+    const std::uint64_t at = 3 * index;
+    std::array<std::byte, 32> second{};  // of stream 1, from the block of the word on
+    keystream(key, 1, at / 16 * 16, second);
+    std::uint32_t want = 0;
+    std::memcpy(&want, second.data() + at % 16, 3);
+    for (const Kernels* kernels : test::supported_kernels()) {
+      const PadStream stream(key, Field::kP24, *kernels);
+      for (const std::size_t before : {0U, 1U, 700U}) {
+        std::vector<std::uint32_t> words(2 * before + 1);
+        stream.fill(index - before, words);
+        EXPECT_EQ(words[before], want) << kernels->name << " " << index << " " << before;
+      }
     }
   }
 }

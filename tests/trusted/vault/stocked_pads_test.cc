@@ -4,12 +4,15 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstring>
+#include <optional>
 #include <set>
 #include <shared_mutex>
 #include <thread>
 
+#include "support/memory_scan.h"
 #include "support/plans.h"
 
 namespace slalom::vault {
@@ -20,12 +23,15 @@ struct Outside {
   std::shared_mutex mutex;  // exclusive while the vector grows or goes
   std::vector<std::byte> bytes;
   std::uint64_t most = ~0ULL;
+  bool takes = true;   // what is written
+  bool clears = true;  // when it is asked to
 };
 class SharedStore final : public BlobStore {
  public:
   explicit SharedStore(Outside& outside) : outside_(outside) {}
   Status write(std::uint64_t offset, std::span<const std::byte> bytes) override {
     const std::shared_lock lock(outside_.mutex);
+    if (!outside_.takes) return Error{Errc::kUnavailable, "full"};
     std::memcpy(outside_.bytes.data() + offset, bytes.data(), bytes.size());
     return {};
   }
@@ -43,6 +49,7 @@ class SharedStore final : public BlobStore {
   }
   Status clear() override {
     const std::lock_guard lock(outside_.mutex);
+    if (!outside_.clears) return Error{Errc::kUnavailable, "not empty"};
     outside_.bytes.clear();
     return {};
   }
@@ -205,6 +212,124 @@ TEST_F(StockedPadsTest, ADestroyedTicketOpensNothing) {
   EXPECT_FALSE(pads->pad_key(*ticket, 0, key.reveal()).ok());
   // A number that was never handed out opens nothing either.
   EXPECT_FALSE(factors(*pads, PadTicket{999'999, true}, nodes_[0], out).ok());
+}
+
+TEST_F(StockedPadsTest, ATicketThatIsDestroyedTwiceFreesOnePlace) {
+  const Epoch epoch = draw();
+  const auto pads = open(epoch, WhenDry::kInline);
+  const auto ticket = pads->take();
+  ASSERT_TRUE(ticket.ok());
+  pads->destroy(*ticket);
+  pads->destroy(*ticket);
+  ASSERT_TRUE(pads->prepare(2, nullptr, nullptr).ok());
+  const auto first = pads->take();
+  const auto second = pads->take();
+  EXPECT_NE(first->inference, second->inference);
+  EXPECT_TRUE(usable(*pads, *first));
+  EXPECT_TRUE(usable(*pads, *second));
+  pads->destroy(*ticket);  // its place is another's now
+  EXPECT_TRUE(usable(*pads, *first));
+  EXPECT_TRUE(usable(*pads, *second));
+}
+
+// Factors are asked for as they were sealed, or not given at all.
+TEST_F(StockedPadsTest, OnlyWholeChunksOfALayerAreGiven) {
+  const Epoch epoch = draw();
+  const auto pads = open(epoch, WhenDry::kInline);
+  const auto ticket = pads->take();
+  ASSERT_TRUE(ticket.ok());
+  const std::uint32_t node = nodes_[0];
+  const auto& linear = std::get<model::Linear>(plan_.nodes[node].op);
+  const field::Field f = *linear.field;
+  const field::Field other = f == field::Field::kP24 ? field::Field::kP31 : field::Field::kP24;
+  const std::size_t n = linear.out().elements();
+  const std::size_t chunk = Pads::chunk_words(f);
+  ASSERT_LT(n, chunk);
+  const auto refused = [&](std::uint32_t of, field::Field in, std::size_t first, std::size_t size) {
+    std::vector<std::uint32_t> out(size, 0xdead'beef);
+    const auto status = pads->open_factors(*ticket, of, in, first, out);
+    EXPECT_EQ(std::count(out.begin(), out.end(), 0xdead'beef), static_cast<long>(size));
+    return !status.ok() && status.error().code == Errc::kInternal;
+  };
+  EXPECT_TRUE(refused(static_cast<std::uint32_t>(plan_.nodes.size()), f, 0, n));
+  EXPECT_TRUE(refused(node, other, 0, n));
+  EXPECT_TRUE(refused(node, f, 1, n - 1));
+  EXPECT_TRUE(refused(node, f, chunk, chunk));
+  EXPECT_TRUE(refused(node, f, 0, n + 1));
+  EXPECT_TRUE(refused(node, f, 0, n - 1));
+  std::vector<std::uint32_t> out;
+  EXPECT_TRUE(factors(*pads, *ticket, node, out).ok());
+}
+
+TEST_F(StockedPadsTest, AStoreThatIsCutIsUnavailable) {
+  const Epoch epoch = draw();
+  const auto pads = open(epoch, WhenDry::kInline);
+  const auto ticket = pads->take();
+  ASSERT_TRUE(ticket.ok());
+  outside_.bytes.resize(4096);
+  std::vector<std::uint32_t> out;
+  EXPECT_EQ(factors(*pads, *ticket, nodes_[0], out).error().code, Errc::kUnavailable);
+}
+
+TEST_F(StockedPadsTest, WhatCouldNotBeWrittenIsNoStock) {
+  const Epoch epoch = draw();
+  const auto pads = open(epoch);
+  outside_.takes = false;
+  EXPECT_EQ(pads->prepare(2, nullptr, nullptr).error().code, Errc::kUnavailable);
+  EXPECT_EQ(pads->stock(), 0U);
+  outside_.takes = true;
+  EXPECT_EQ(*pads->prepare(2, nullptr, nullptr), 2U);
+  EXPECT_TRUE(usable(*pads, *pads->take()));
+}
+
+TEST_F(StockedPadsTest, AStoreThatCannotBeEmptiedIsRefused) {
+  const Epoch first = draw();
+  ASSERT_TRUE(open(first)->prepare(1, nullptr, nullptr).ok());
+  outside_.clears = false;
+  const Epoch second = draw();
+  const auto made = StockedPads::create(plan_, digest_, nodes_, second, numbers_,
+                                        std::make_unique<SharedStore>(outside_), {.cpu = cpu_});
+  ASSERT_FALSE(made.ok());
+  EXPECT_EQ(made.error().code, Errc::kUnavailable);
+}
+
+TEST_F(StockedPadsTest, EpochsHaveKeysAndNamesOfTheirOwn) {
+  const Epoch first = draw();
+  const Epoch second = draw();
+  EXPECT_NE(first.key.declassify(), second.key.declassify());
+  EXPECT_NE(first.key.declassify(), field::StreamKey{});
+  EXPECT_NE(second.key.declassify(), field::StreamKey{});
+  EXPECT_NE(first.id, second.id);
+}
+
+// scrub_stack overwrites what the calls before have left on this thread's stack.
+[[gnu::noinline]] void scrub_stack() {
+  std::array<std::byte, 128 * 1024> room;  // NOLINT: wiped
+  base::wipe(room.data(), room.size());
+}
+
+// What the factory worked on is gone when the stock is made: it can be derived from the key alone.
+TEST_F(StockedPadsTest, TheFactoryKeepsNoPadAndNoFactor) {
+  testing::PlanBuilder b;
+  plan_ = b.finish({b.conv(b.input({16, 16, 8}), {.out_c = 8})});
+  nodes_ = {0};
+  const Epoch epoch = draw();
+  const auto pads = open(epoch, WhenDry::kInline);
+  const auto ticket = pads->take();
+  ASSERT_TRUE(ticket.ok());
+  std::optional<testing::Trace> trace;
+  const auto watch = [&](std::vector<std::uint32_t> words) {
+    trace.emplace(std::as_bytes(std::span(words).first(std::min<std::size_t>(words.size(), 8))));
+    EXPECT_GE(trace->count(), 1U);  // ours
+    base::wipe(words.data(), words.size() * sizeof(words[0]));
+    scrub_stack();
+  };
+  watch(pad(*pads, *ticket, 0));
+  EXPECT_EQ(trace->count(), 0U);
+  std::vector<std::uint32_t> u;
+  ASSERT_TRUE(factors(*pads, *ticket, 0, u).ok());
+  watch(std::move(u));
+  EXPECT_EQ(trace->count(), 0U);
 }
 
 TEST_F(StockedPadsTest, MoreThanAnyDiskHoldsIsRefusedAtOnce) {
