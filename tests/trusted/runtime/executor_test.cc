@@ -191,13 +191,43 @@ TEST(ExecutorCreate, RefusesWhatItCannotDo) {
   EXPECT_TRUE(refused([](auto& o, auto&) { o.threads = 0; }));
   EXPECT_TRUE(refused([](auto& o, auto&) { o.micro_batch = 0; }));
   EXPECT_TRUE(refused([](auto& o, auto&) { o.micro_batch = 257; }));
+  EXPECT_TRUE(refused([](auto& o, auto&) { o.threads = 1025; }));
   EXPECT_TRUE(refused([](auto& o, auto&) { o.in_flight = 0; }));
+  EXPECT_TRUE(refused([](auto& o, auto&) { o.in_flight = 65; }));
   EXPECT_TRUE(refused([](auto& o, auto&) { o.timeout = {}; }));
   EXPECT_TRUE(refused([](auto& o, auto&) { o.soundness_bits = 1000; }));
   EXPECT_TRUE(refused([](auto& o, auto&) { o.privacy = Privacy::kPads; }));
   EXPECT_TRUE(refused([](auto& o, auto&) { o.privacy = Privacy::kSplit; }));
   EXPECT_TRUE(refused([](auto&, auto& p) { p.remote.pop_back(); }));
   EXPECT_TRUE(refused([](auto&, auto& p) { p.remote[1] = true; }));  // a pooling
+}
+
+TEST(ExecutorCreate, ALayerWithoutAFieldStaysInside) {
+  PlanBuilder b;
+  const auto x = b.input({4, 4, 3});
+  Rig rig(b.finish({b.conv(x, {.out_c = 4, .local = true})}));
+  EXPECT_FALSE(runtime::default_placement(rig.plan).remote[0]);
+  const runtime::Placement out{{true}};
+  EXPECT_EQ(runtime::check_placement(rig.plan, out).error().code, Errc::kInvalidArgument);
+  TestPort port(rig.plan, 1 << 20);
+  std::vector<channel::Port*> ports = {&port};
+  const auto made = runtime::Executor::create(rig.plan, out, rig.options, ports, nullptr);
+  ASSERT_FALSE(made.ok());
+  EXPECT_EQ(made.error().code, Errc::kInvalidArgument);
+}
+
+TEST(ExecutorCreate, ANodeHasAtMost256Operands) {
+  for (const std::uint32_t operands : {256U, 257U}) {
+    PlanBuilder b;
+    const auto x = b.input({1, 1, 2});
+    const auto y = b.node(std::vector<model::TensorId>(operands, x),
+                          model::Concat{.axis = 2, .multiplier = std::vector<float>(operands, 1)},
+                          {1, 1, 2 * operands}, x);
+    const Rig rig(b.finish({y}));
+    ASSERT_TRUE(model::validate(rig.plan).ok());
+    const auto made = runtime::Executor::create(rig.plan, rig.placement, rig.options, {}, nullptr);
+    EXPECT_EQ(made.ok(), operands == 256);
+  }
 }
 
 TEST(ExecutorCreate, APortWithoutRoomIsUnavailable) {

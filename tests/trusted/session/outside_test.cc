@@ -3,7 +3,10 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -86,6 +89,25 @@ TEST(Outside, UnwantedDescriptorsAreClosedAndRefused) {
   }
 }
 
+// A descriptor for which the process has no room is lost on the way: the message is refused.
+TEST(Outside, ADescriptorThatFindsNoRoomIsNoticed) {
+  auto [a, b] = socket_pair();
+  const Descriptor file(memfd_create("x", 0));
+  ASSERT_TRUE(send(a.get(), four(1), file.get()).ok());
+  const pid_t child = fork();
+  if (child == 0) {
+    const rlimit none{0, 0};
+    if (setrlimit(RLIMIT_NOFILE, &none) != 0) _exit(1);
+    std::array<std::byte, 4> got{};
+    Descriptor passed;
+    const Status status = receive(b.get(), got, &passed);
+    _exit(!status.ok() && status.error().code == Errc::kMalformed ? 0 : 2);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(WIFEXITED(status) ? WEXITSTATUS(status) : -1, 0);
+}
+
 TEST(Outside, APeerThatIsGoneIsUnavailable) {
   auto [a, b] = socket_pair();
   EXPECT_FALSE(readable(b.get()));
@@ -109,10 +131,14 @@ TEST(Outside, LargeMessagesPassWhole) {
 }
 
 TEST(Outside, MapRefusesWhatCannotBeMapped) {
-  EXPECT_FALSE(SharedMemory::map(Descriptor(memfd_create("empty", 0))).ok());
-  EXPECT_FALSE(SharedMemory::map(Descriptor()).ok());
   auto [a, b] = socket_pair();
-  EXPECT_FALSE(SharedMemory::map(std::move(a)).ok());
+  std::array<Descriptor, 4> wrong = {Descriptor(memfd_create("empty", 0)), Descriptor(),
+                                     std::move(a), Descriptor(open("/", O_RDONLY))};
+  for (Descriptor& file : wrong) {
+    const auto mapped = SharedMemory::map(std::move(file));
+    ASSERT_FALSE(mapped.ok());
+    EXPECT_EQ(mapped.error().code, Errc::kInvalidArgument);
+  }
   EXPECT_FALSE(SharedMemory::create(0).ok());
   EXPECT_FALSE(SharedMemory::create(SIZE_MAX).ok());
 }
@@ -140,7 +166,11 @@ TEST(Outside, WakeEndsASleepAndTimeEndsItToo) {
 TEST(Outside, HardenIsSeenFromOutside) {
   const pid_t child = fork();
   if (child == 0) {
+    __builtin_ia32_ldmxcsr(0x7f80);  // rounding towards zero
+    signal(SIGPIPE, SIG_DFL);
     if (!harden().ok()) _exit(1);
+    if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1) _exit(4);
+    if (signal(SIGPIPE, SIG_DFL) != SIG_IGN) _exit(5);
     const ProcessState state = process_state();
     if (state.dumpable || state.core_dumps || state.processors == 0) _exit(2);
     if (__builtin_ia32_stmxcsr() != 0x1f80) _exit(3);

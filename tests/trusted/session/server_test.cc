@@ -4,8 +4,14 @@
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <fstream>
 #include <optional>
+#include <string>
 #include <thread>
 
 #include "support/session_fakes.h"
@@ -289,6 +295,10 @@ TEST_F(ServerTest, BreachesEndTheConnection) {
     send(Kind::kPlan, PlanSize{10});
     send(Kind::kReport);
   });
+  breach("a chunk that is too long", [&] {
+    send(Kind::kPlan, PlanSize{4 * kMaxChunk});
+    send_breach(Kind::kPlanBytes, kMaxChunk + 1);
+  });
   breach("a plan without end", [&] { send(Kind::kPlan, PlanSize{kMaxPlanBytes + 1}); });
 }
 
@@ -307,6 +317,93 @@ TEST_F(ServerTest, AWrongImageEndsTheRunAndTheConnection) {
   send_breach(Kind::kImage, 47);
   expect<Output>(Kind::kOutput);
   expect_end();
+}
+
+TEST_F(ServerTest, OnlyImagesAndItsEndBelongToARun) {
+  for (const Kind kind : {Kind::kPlanBytes, Kind::kRunEnd, Kind::kOutput}) {
+    disconnect();
+    service_.reset();
+    connect();
+    start();
+    send(Kind::kRun);
+    send_breach(kind, 48);  // the size of an image
+    expect_end();
+  }
+}
+
+// A client that is told of its breach sees the end, whoever else holds the socket.
+TEST_F(ServerTest, ABreachIsHungUpOnAtOnce) {
+  auto [ours, theirs] = socket_pair();
+  const outside::Descriptor other = outside::duplicate(theirs.get());
+  Wire client(std::move(ours));
+  Wire server(std::move(theirs));
+  ASSERT_TRUE(client.send(Kind::kReport).ok());  // before hello
+  EXPECT_FALSE(serve_connection(service_, server));
+  const auto header = client.receive_header();
+  ASSERT_TRUE(header.ok());
+  EXPECT_EQ(header->kind, Kind::kError);
+  std::vector<std::byte> text(header->bytes);
+  ASSERT_TRUE(client.receive_payload(text).ok());
+  ASSERT_TRUE(outside::readable(client.socket())) << "the connection stays open";
+  EXPECT_FALSE(client.receive_header().ok());
+}
+
+// peak_bytes is the most address space that this process has had.
+std::uint64_t peak_bytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;) {
+    std::uint64_t kib = 0;
+    if (word == "VmPeak:" && status >> kib) return kib << 10;
+  }
+  return 0;
+}
+
+TEST_F(ServerTest, AnAnnouncedPlanTakesNoMemory) {
+  hello();
+  const std::uint64_t before = peak_bytes();
+  send(Kind::kPlan, PlanSize{kMaxPlanBytes});
+  send_breach(Kind::kPlanBytes, 1000);
+  send(Kind::kPlanBytes);  // empty
+  expect_end();
+  EXPECT_LT(peak_bytes() - before, kMaxPlanBytes / 2);
+}
+
+// Sixteen connections at a time, the control connection among them; who comes then is hung up on.
+TEST(ServeProcess, ConnectionsHaveAMost) {
+  auto [control, theirs] = socket_pair();
+  outside::Descriptor listener(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  socklen_t size = sizeof(sa_family_t);
+  ASSERT_EQ(bind(listener.get(), reinterpret_cast<sockaddr*>(&address), size), 0);  // any name
+  size = sizeof(address);
+  ASSERT_EQ(getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
+  ASSERT_EQ(listen(listener.get(), 32), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    control.reset();
+    FakeMakers makers;
+    Service service(makers, base::detect_cpu());
+    serve_process(service, std::move(theirs), std::move(listener));
+    _exit(0);
+  }
+  theirs.reset();
+  listener.reset();
+  std::vector<Wire> clients;
+  int welcomed = 0;
+  for (int i = 0; i < 18; ++i) {
+    outside::Descriptor client(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    ASSERT_EQ(connect(client.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
+    clients.emplace_back(std::move(client));
+    static_cast<void>(clients.back().send(Kind::kHello, encode(Hello{})));
+    const auto header = clients.back().receive_header();
+    welcomed += header.ok() && header->kind == Kind::kWelcome ? 1 : 0;
+  }
+  EXPECT_EQ(welcomed, 15);
+  control.reset();  // the process ends
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(WIFEXITED(status) ? WEXITSTATUS(status) : -1, 0);
 }
 
 TEST_F(ServerTest, AClientThatVanishesEndsItsRun) {

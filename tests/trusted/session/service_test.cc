@@ -48,6 +48,8 @@ TEST_F(ServiceTest, GoesThroughItsStatesInOrder) {
   EXPECT_EQ(makers_.last_options.timeout, std::chrono::milliseconds(50));
   EXPECT_EQ(makers_.last_placement.remote, runtime::default_placement(session_plan()).remote);
   EXPECT_FALSE(service_.attach().ok());
+  EXPECT_FALSE(service_.start().ok()) << "it runs already";
+  EXPECT_FALSE(configure({}).ok());
   service_.reset();
   EXPECT_EQ(service_.welcome().state, State::kLoaded);
   EXPECT_TRUE(configure({}).ok());
@@ -65,6 +67,22 @@ TEST_F(ServiceTest, ABadPlanLeavesTheOldOne) {
   EXPECT_EQ(loaded.error().code, Errc::kMalformed);
   EXPECT_EQ(service_.welcome().state, State::kLoaded);
   EXPECT_EQ(service_.load({}).error().code, Errc::kMalformed);
+}
+
+TEST_F(ServiceTest, ANewPlanLeavesNothingOfTheOldOne) {
+  load();
+  ASSERT_TRUE(configure({.privacy = model::Privacy::kPads}).ok());
+  ASSERT_TRUE(service_.attach().ok());
+  ASSERT_TRUE(service_.start().ok());
+  EXPECT_TRUE(service_.stock().ok());
+  load();
+  EXPECT_EQ(service_.welcome().state, State::kLoaded);
+  EXPECT_FALSE(service_.stock().ok());
+  EXPECT_FALSE(configure({.privacy = model::Privacy::kPads, .store = StoreUse::kKeep}).ok());
+  ASSERT_TRUE(configure({}).ok());
+  ASSERT_TRUE(service_.start().ok());
+  EXPECT_EQ(makers_.last_ports, 0U);
+  EXPECT_EQ(makers_.last_pads, nullptr);
 }
 
 TEST_F(ServiceTest, PlacementsMustFitThePlan) {
