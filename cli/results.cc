@@ -68,6 +68,16 @@ nlohmann::json timing_json(const runtime::Stats& stats, double pads_s) {
           {"amortised_images_per_s", amortised_images_per_s(stats, pads_s)}};
 }
 
+nlohmann::json memory_json(const host::MemoryUse& use) {
+  const auto one = [](const std::optional<host::Memory>& m) -> nlohmann::json {
+    if (!m) return nullptr;
+    return {{"bytes", m->bytes}, {"peak_bytes", m->peak_bytes}, {"data_bytes", m->data_bytes}};
+  };
+  nlohmann::json workers = nlohmann::json::array();
+  for (const auto& worker : use.workers) workers.push_back(one(worker));
+  return {{"trusted", one(use.trusted)}, {"workers", std::move(workers)}};
+}
+
 nlohmann::json run_json(Session& session, const ModeOptions& mode, const std::string& plan_file,
                         nlohmann::json images, const runtime::Stats& stats, double pads_s) {
   const model::Plan& plan = session.plan();
@@ -99,6 +109,7 @@ nlohmann::json run_json(Session& session, const ModeOptions& mode, const std::st
       {"checks", checks_json(stats)},
       {"pads", {{"used", stats.pads_used}, {"inline", stats.pads_inline}}},
       {"traffic", {{"bytes_out", stats.bytes_out}, {"bytes_in", stats.bytes_in}}},
+      {"memory", memory_json(session.engine().memory())},
       {"timing", timing_json(stats, pads_s)}};
   if (!tops.empty()) out["top"] = std::move(tops);
   if (!float_tops.empty()) out["float_top"] = std::move(float_tops);

@@ -22,7 +22,8 @@ nlohmann::json image_json(const model::Plan& plan, const std::string& input, con
 nlohmann::json run_json(Session& session, const ModeOptions& mode, const std::string& plan_file,
                         nlohmann::json images, const runtime::Stats& stats, double pads_s);
 
-// checks_json and timing_json are its parts of these names.
+// checks_json, timing_json and memory_json are its parts of these names.
+nlohmann::json memory_json(const host::MemoryUse& use);
 nlohmann::json checks_json(const runtime::Stats& stats);
 nlohmann::json timing_json(const runtime::Stats& stats, double pads_s);
 

@@ -152,6 +152,9 @@ class Commands(unittest.TestCase):
         self.assertEqual(checks["performed"], checks["layers"] * out["images"])
         self.assertEqual(checks["failed"], 0)
         self.assertGreaterEqual(checks["soundness_bits"], 40)
+        for memory in (out["memory"]["trusted"], *out["memory"]["workers"]):
+            self.assertLessEqual(memory["data_bytes"], memory["bytes"])
+            self.assertLessEqual(memory["bytes"], memory["peak_bytes"])
         for key in ("wall_s", "images_per_s", "trusted_s", "link_s", "device_s", "pad_s"):
             self.assertGreaterEqual(out["timing"][key], 0)
 

@@ -14,6 +14,7 @@
 #include <cstring>
 #include <fstream>
 #include <limits>
+#include <map>
 #include <thread>
 #include <utility>
 
@@ -130,20 +131,18 @@ std::string Child::how_it_ended() {
 
 std::optional<Memory> memory_of(pid_t process) {
   std::ifstream status("/proc/" + std::to_string(process) + "/status");
-  Memory out;
-  int found = 0;
+  std::map<std::string, std::uint64_t> values;
   for (std::string name; status >> name;) {
-    std::uint64_t* const value = name == "VmRSS:"   ? &out.bytes
-                                 : name == "VmHWM:" ? &out.peak_bytes
-                                                    : nullptr;
-    if (value != nullptr && status >> *value) {
-      *value *= 1024;  // "kB"
-      ++found;
+    std::uint64_t kilobytes = 0;
+    if (name.starts_with("VmRSS") || name.starts_with("VmHWM") || name.starts_with("Rss")) {
+      if (status >> kilobytes) values[name] = 1024 * kilobytes;
     }
     status.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
   }
-  if (found != 2) return std::nullopt;
-  return out;
+  if (!values.contains("VmRSS:")) return std::nullopt;
+  return Memory{.bytes = values["VmRSS:"],
+                .peak_bytes = values["VmHWM:"],
+                .data_bytes = values["RssAnon:"] + values["RssShmem:"]};
 }
 
 std::string program_beside(const std::string& name) {

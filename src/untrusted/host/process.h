@@ -13,11 +13,13 @@
 
 namespace slalom::host {
 
-// Memory is what a process holds: resident now, and the most since it started (VmRSS and VmHWM of
-// proc(5)), shared memory included.
+// Memory is what a process holds, shared memory included, as proc(5) counts it.
 struct Memory {
-  std::uint64_t bytes = 0;
-  std::uint64_t peak_bytes = 0;
+  std::uint64_t bytes = 0;       // now (VmRSS)
+  std::uint64_t peak_bytes = 0;  // the most since it started (VmHWM)
+  // Of bytes, without the pages of files (RssAnon, RssShmem): programs come in page by page, as
+  // their parts are first executed.
+  std::uint64_t data_bytes = 0;
 };
 
 // memory_of reads it for any process; nothing where /proc does not tell (no such process, or a

@@ -57,6 +57,8 @@ TEST(Process, MemoryIsWhatTheKernelCounts) {
     const auto with = memory_of(getpid());
     ASSERT_TRUE(with);
     EXPECT_GE(with->bytes, before->bytes + kBytes / 2) << int{more[kBytes / 3]};
+    EXPECT_GE(with->data_bytes, before->data_bytes + kBytes / 2);
+    EXPECT_LT(with->data_bytes, with->bytes);
   }
   const auto after = memory_of(getpid());
   ASSERT_TRUE(after);
