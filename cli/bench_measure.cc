@@ -174,17 +174,23 @@ class Bench {
     return seconds;
   }
 
-  // One full pipeline to warm up and, at first, to learn the rate; then as many images as fill the
-  // time, the same number in every later round.
+  // At first one full pipeline to warm up and to learn the rate, later a fifth of the time; then as
+  // many images as fill the time.
   void measure(const Case& c, bool first) {
     Session& session = session_of(c, first && c.device);
     BenchRow& row = row_of(c);
     const std::uint64_t pipeline = options_.mode.micro_batch * options_.mode.in_flight;
-    session.make_pads(pipeline);
-    const double rate = static_cast<double>(pipeline) / timed(session, pipeline);
-    const auto wanted = static_cast<std::uint64_t>(
-        std::llround(std::ceil((first ? rate : row.samples[0].rate()) * options_.seconds)));
-    const std::uint64_t images = std::max(pipeline, wanted);
+    const auto filling = [](double rate, double seconds) {
+      return static_cast<std::uint64_t>(std::llround(std::ceil(rate * seconds)));
+    };
+    const std::uint64_t warm =
+        first ? pipeline
+              : std::clamp<std::uint64_t>(filling(row.samples[0].rate(), options_.seconds / 5),
+                                          options_.mode.micro_batch, pipeline);
+    session.make_pads(warm);
+    const double rate = static_cast<double>(warm) / timed(session, warm);
+    const std::uint64_t images =
+        std::max(pipeline, filling(first ? rate : row.samples[0].rate(), options_.seconds));
     BenchSample sample;
     sample.pads_s = session.make_pads(images);
     const runtime::Stats before = unwrap(session.engine().stats());

@@ -25,6 +25,7 @@ NETWORKS = ("vgg16", "vgg19", "resnet18", "resnet34", "resnet50", "resnet101", "
 LIBRARIES = {"torch": "PyTorch", "ort": "ONNX Runtime", "openvino": "OpenVINO"}
 INSIDE = {"float32 baseline": "fp32", "trusted only, int8": "int8"}
 SHOWN = {"float32 baseline": "ours inside, fp32", "trusted only, int8": "ours inside, int8"}
+PAIRED = {"x_int8": "trusted only, int8", "x_fp32": "float32 baseline"}
 MARKERS = {"batched": "s", "plain": "v", "split": "D"}
 INK, FAINT, GRID = "#1f2933", "#616e7c", "#e4e7eb"
 
@@ -42,6 +43,9 @@ class Row:
     spread: Optional[tuple] = None     # slowest and fastest repetition
     amortised: Optional[float] = None  # with the time in which pads were made
     latency: Optional[tuple] = None    # p50 and p99 in ms, batch 1
+    pairs: Optional[dict] = None       # median ratio to each baseline of the same rounds, by its label
+    memory: Optional[float] = None     # the most that the trusted process held, bytes
+    link: Optional[tuple] = None       # bytes out and in for an image, 10^9 bytes a second out and in
     note: str = ""
 
     @property
@@ -87,6 +91,19 @@ def latency_of(row):
     return (p50, find([row, row.get("timing")], "latency_p99_ms", "p99_ms") or p50) if p50 else None
 
 
+def pairs_of(row):
+    """Ratios that were taken round by round, where a run had several rounds."""
+    ratios = {label: row[key]["median"] for key, label in PAIRED.items() if row.get(key)}
+    return ratios if len(row.get("repetitions") or []) > 1 else None
+
+
+def link_of(row):
+    link = row.get("link")
+    if not isinstance(link, dict) or not link.get("in_gb_per_s"):
+        return None
+    return tuple(link[k] for k in ("bytes_out_per_image", "bytes_in_per_image", "out_gb_per_s", "in_gb_per_s"))
+
+
 def bench_rows(machine, data, whole):
     """Rows of one `slalom bench`; `whole` is the file around it, which may know more."""
     model = pathlib.Path(data["model"]).stem
@@ -108,7 +125,8 @@ def bench_rows(machine, data, whole):
                   spread=(min(spread), max(spread)) if isinstance(spread, list) and spread and
                   all(isinstance(r, (int, float)) for r in spread) else None,
                   amortised=pads if pads and pads < 0.999 * row["images_per_s"] else None,
-                  latency=latency_of(row), note=f"micro-batch {batch}" if batch else "")
+                  latency=latency_of(row), note=f"micro-batch {batch}" if batch else "",
+                  pairs=pairs_of(row), memory=find([row.get("memory")], "trusted_peak_bytes"), link=link_of(row))
 
 
 def machine_text(machine):
@@ -169,6 +187,15 @@ def place(row):
 
 # ---- what is compared
 
+def times(row, baseline):
+    """How many times as fast; from pairs of the same rounds where there are some."""
+    if baseline is None:
+        return None
+    if baseline.group == "inside" and row.pairs and baseline.label in row.pairs:
+        return row.pairs[baseline.label]
+    return row.rate / baseline.rate
+
+
 class Case:
     """All rows of one machine, network and number of threads, and what they are held against."""
 
@@ -180,7 +207,7 @@ class Case:
                         key=lambda r: r.rate, default=None)
 
     def ratio(self, row):
-        return row.rate / self.baseline.rate if self.baseline else None
+        return times(row, self.baseline)
 
 
 def cases(rows):
@@ -249,6 +276,12 @@ def print_tables(rows):
                 if r.latency and (r.machine, r.model) == (machine, model)]
         if late:
             table(["one image at a time", "threads", "p50 ms", "p99 ms"], late)
+        moved = [[name_of(r), r.threads or "?", f"{r.memory / 1e6:,.0f}" if r.memory else "-",
+                  *([f"{b / 1e6:.2f}" for b in r.link[:2]] + [f"{g:.2f}" for g in r.link[2:]] if r.link else "----")]
+                 for r in rows if (r.memory or r.link) and (r.machine, r.model) == (machine, model)]
+        if moved:
+            table(["memory and link", "threads", "trusted MB", "out MB/image", "in MB/image", "out GB/s", "in GB/s"],
+                  moved)
     if any(r.amortised for r in rows):
         print("[In brackets: with the time in which pads were made.]\n")
 
@@ -328,7 +361,7 @@ class Drawing:
             if strong:
                 text += f"  {ratio:.2f}x"
                 if case.fp32:
-                    text += f", {row.rate / case.fp32.rate:.1f}x fp32"
+                    text += f", {times(row, case.fp32):.1f}x fp32"
             end = max(row.rate, row.spread[1] if row.spread else 0)
             axis.text(end + 0.012 * longest, y, text, va="center", fontsize=8, zorder=5,
                       fontweight="bold" if strong and ratio >= 1 else "normal",

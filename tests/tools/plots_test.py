@@ -28,6 +28,15 @@ MODES = [{"mode": "float32 baseline", "images_per_s": 4.0},
          {"mode": "private + verified", "images_per_s": 60.0, "amortised_images_per_s": 30.0}]
 
 
+def rounds(mode, rates, int8, **more):
+    """A mode as `slalom bench` writes it after several rounds; int8: the baseline's rates."""
+    ratios = sorted(a / b for a, b in zip(rates, int8))
+    return {"mode": mode, "images_per_s": sorted(rates)[1], "repetitions": rates,
+            "x_int8": {"median": ratios[1], "min": ratios[0], "max": ratios[2]}, "x_fp32": None,
+            "latency_ms": {"p50": 1.5, "p99": 2.25, "count": 60},
+            "memory": {"trusted_peak_bytes": 123e6}, **more}
+
+
 class Plots(unittest.TestCase):
     def setUp(self):
         self.folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
@@ -68,6 +77,23 @@ class Plots(unittest.TestCase):
         self.assertEqual(self.cells(done, "ONNX Runtime int8"), ["50.0 (1.00x)", "100 (1.00x)"])
         self.assertIn("here: Some Processor, 4 cores", done.stdout)
         self.assertFalse((self.folder / "a").exists())
+
+    def test_rounds(self):
+        int8 = [100.0, 50.0, 80.0]
+        link = {"bytes_out_per_image": 2e6, "bytes_in_per_image": 7.5e6, "out_gb_per_s": 0.5, "in_gb_per_s": 2.25}
+        modes = [rounds("trusted only, int8", int8, int8, link={"in_gb_per_s": 0}),
+                 rounds("verified, preprocessed", [300.0, 200.0, 160.0], int8, link=link)]
+        self.write("new-network.json", {"runs": [{"model": "vgg16.slalom", "trusted_threads": 2, "modes": modes}]})
+        done = self.plots("a")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines()]
+        # Medians of the rates are 200 and 80, that of the ratios of each round is 3.
+        self.assertIn(["verified, preprocessed", "200 (3.00x)"], lines)
+        self.assertIn(["verified, preprocessed", "2", "1.50", "2.25"], lines)
+        self.assertIn(["verified, preprocessed", "2", "123", "2.00", "7.50", "0.50", "2.25"], lines)
+        self.assertIn(["ours inside, int8", "2", "123", "-", "-", "-", "-"], lines)
+        self.assertIn("3.00x", (self.folder / "a" / "new-vgg16.svg").read_text())
+        self.assertTrue((self.folder / "a" / "new-latency.svg").exists())
 
     def test_other_files(self):
         self.write("here-other.json", {"benchmarks": []})
