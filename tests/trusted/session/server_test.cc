@@ -14,6 +14,7 @@
 #include <string>
 #include <thread>
 
+#include "support/sanitizers.h"
 #include "support/session_fakes.h"
 
 namespace slalom::session {
@@ -370,6 +371,7 @@ TEST_F(ServerTest, AnAnnouncedPlanTakesNoMemory) {
 
 // Sixteen connections at a time, the control connection among them; who comes then is hung up on.
 TEST(ServeProcess, ConnectionsHaveAMost) {
+  if (testing::kThreadSanitizer) GTEST_SKIP() << "no threads in a child";
   auto [control, theirs] = socket_pair();
   outside::Descriptor listener(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_un address{};
