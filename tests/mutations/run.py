@@ -25,11 +25,11 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-SECONDS = 120  # for one test program
 BEGIN, END = "<!-- mutations -->\n", "<!-- end -->\n"
 
 
@@ -55,6 +55,7 @@ def sync(tree):
 class Build:
     def __init__(self, tree, options):
         self.tree, self.folder, self.jobs = tree, tree / "build" / "release", options.jobs
+        self.seconds = {}  # that an entry took without a mutation; one that takes far longer hangs
         launcher = [f"-DCMAKE_CXX_COMPILER_LAUNCHER={shutil.which('ccache')}"] if shutil.which("ccache") else []
         subprocess.run(["cmake", "--preset", "release", *launcher], cwd=tree, check=True,
                        stdout=subprocess.DEVNULL)
@@ -72,9 +73,11 @@ class Build:
             command = ["ctest", "--test-dir", self.folder, "-R", f"^{re.escape(name)}$", "--no-tests=error"]
         else:
             command = [self.folder / "bin" / program, "--gtest_fail_fast", "--gtest_color=no"]
+        start = time.monotonic()
         try:
-            ran = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=SECONDS,
-                                 cwd=self.folder)
+            ran = subprocess.run(command, capture_output=True, text=True, errors="replace", cwd=self.folder,
+                                 timeout=30 + 10 * self.seconds.get(entry, 27))
+            self.seconds.setdefault(entry, time.monotonic() - start)
             if ran.returncode == 0:
                 return None
             output = ran.stdout
