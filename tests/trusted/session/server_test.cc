@@ -296,6 +296,10 @@ TEST_F(ServerTest, BreachesEndTheConnection) {
     send(Kind::kPlan, PlanSize{10});
     send(Kind::kReport);
   });
+  breach("an image in the middle of a plan", [&] {
+    send(Kind::kPlan, PlanSize{100});
+    send_breach(Kind::kImage, 48);
+  });
   breach("a chunk that is too long", [&] {
     send(Kind::kPlan, PlanSize{4 * kMaxChunk});
     send_breach(Kind::kPlanBytes, kMaxChunk + 1);
