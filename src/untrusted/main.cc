@@ -158,6 +158,7 @@ void serve(int socket, Loaded& loaded, const Arguments& arguments) {
     return;
   }
   worker::Trace trace;
+  loaded.device->record_spans();
   worker::serve_host(socket, *loaded.device, &trace);
   const std::string text = trace.text(arguments.device, *loaded.plan, loaded.device->depth());
   if (const Status written = worker::Trace::write(arguments.trace, text); !written.ok()) {

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <cstring>
 #include <deque>
 #include <functional>
 #include <memory>
+#include <set>
 #include <span>
 #include <utility>
 #include <vector>
@@ -65,6 +67,7 @@ class HostAccelerator final : public device::gpu::Accelerator {
 
   void set(Lane lane, device::gpu::Mark mark) override {
     Queue& q = of(lane);
+    unset_.erase(mark);
     marks_[mark] = {lane, q.begun + q.work.size()};
   }
   void wait(Lane lane, device::gpu::Mark mark) override {
@@ -73,6 +76,17 @@ class HostAccelerator final : public device::gpu::Accelerator {
   }
   bool reached(device::gpu::Mark mark) override { return reached(marks_[mark]); }
   void synchronize(device::gpu::Mark mark) override { drain(marks_[mark]); }
+  // Nobody stamps timers here: the time is that of the question, and a timer that was not set or
+  // not reached by then breaks the accelerator.
+  Result<device::gpu::Mark> make_timer() override {
+    unset_.insert(static_cast<device::gpu::Mark>(marks_.size()));
+    return make_mark();
+  }
+  std::chrono::steady_clock::time_point time_of(device::gpu::Mark timer) override {
+    broken = broken || unset_.contains(timer) || !reached(marks_[timer]);
+    return std::chrono::steady_clock::now();
+  }
+
   Status error() const override {
     return broken ? Status(Error{Errc::kUnavailable, "the accelerator broke"}) : Status{};
   }
@@ -140,6 +154,7 @@ class HostAccelerator final : public device::gpu::Accelerator {
 
   std::vector<std::unique_ptr<Page[]>> memory_;
   std::vector<At> marks_;
+  std::set<device::gpu::Mark> unset_;  // timers that were never set
   Queue queues_[3];
 };
 

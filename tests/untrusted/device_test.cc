@@ -3,6 +3,7 @@
 // devices_cuda.cc say which.
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <map>
 #include <memory>
 #include <random>
@@ -264,6 +265,38 @@ TEST_P(RetainedTest, ComputesFromTheInputOfTheSameAttempt) {
       ASSERT_TRUE(device_->run(retained.resolve()).ok());
       EXPECT_EQ(retained.output, fresh.output);
     }
+  }
+}
+
+// For timelines. Devices that tell nothing else than their answers have no spans.
+TEST_P(RetainedTest, TellsWhenItsPartsWorked) {
+  using Clock = std::chrono::steady_clock;
+  constexpr auto kSlack = std::chrono::milliseconds(5);  // two clocks are read one after the other
+  Call first = make_call(0, InputKind::kCodes, 2);
+  ASSERT_TRUE(device_->run(first.resolve()).ok());
+  EXPECT_TRUE(device_->spans().empty());  // nobody asked
+  device_->record_spans();
+  const bool tells = GetParam().starts_with("gpu") || GetParam().starts_with("cuda");
+  for (int round = 0; round < 6; ++round) {
+    const auto before = Clock::now();
+    std::vector<std::string> parts;
+    const auto look = [&] {
+      for (const Device::Span& span : device_->spans()) {
+        parts.emplace_back(span.part);
+        EXPECT_LE(before, span.begin + kSlack);
+        EXPECT_LE(span.begin, span.end);
+        EXPECT_LE(span.end, Clock::now() + kSlack);
+      }
+    };
+    Call call = make_call(0, InputKind::kCodes, 2);
+    ASSERT_TRUE(device_->run(call.resolve()).ok());
+    EXPECT_EQ(call.output, call.expected);
+    look();
+    Call retained = again(call, 1);
+    ASSERT_TRUE(device_->run(retained.resolve()).ok());
+    look();
+    const std::vector<std::string> all{"upload", "kernels", "download", "kernels", "download"};
+    EXPECT_EQ(parts, tells ? all : std::vector<std::string>{});
   }
 }
 

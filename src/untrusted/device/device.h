@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "channel/messages.h"
 #include "model/plan.h"
@@ -54,6 +56,16 @@ class Device {
   // abandon says that nobody waits for the jobs that were started: finish still has to be called
   // for each, and should return soon, with whatever outcome.
   virtual void abandon() {}
+
+  // Span is when one part of a device worked on a job.
+  struct Span {
+    const char* part = nullptr;
+    std::chrono::steady_clock::time_point begin, end;
+  };
+  // record_spans asks for spans of all later jobs, for a timeline; spans gives those of the job
+  // that was finished last. A device that cannot tell gives none.
+  virtual void record_spans() {}
+  [[nodiscard]] virtual std::vector<Span> spans() const { return {}; }
 
   // attach says that slots will lie in this memory, for devices that want to prepare it; detach is
   // called before it goes.

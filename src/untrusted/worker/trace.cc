@@ -150,6 +150,26 @@ void add_gaps(Events& events, const std::vector<Trace::Job>& jobs, const model::
   }
 }
 
+// What the device says itself: a row for each of its parts.
+void add_parts(Events& events, const std::vector<Trace::Job>& jobs, const model::Plan& plan,
+               const std::string& device) {
+  std::vector<std::string> parts;
+  for (const Trace::Job& job : jobs) {
+    for (const device::Device::Span& span : job.spans) {
+      const auto at = std::find(parts.begin(), parts.end(), span.part);
+      const auto row = static_cast<std::size_t>(at - parts.begin());
+      if (at == parts.end()) parts.emplace_back(span.part);
+      events.span(Trace::kDevice, row, layer_name(plan, job.request.layer), span.begin, span.end,
+                  argument("micro_batch", job.request.attempt));
+    }
+  }
+  if (parts.empty()) return;
+  events.process(Trace::kDevice, device + ", by its own clock");
+  for (std::size_t row = 0; row < parts.size(); ++row) {
+    events.thread(Trace::kDevice, row, parts[row]);
+  }
+}
+
 }  // namespace
 
 void Trace::restart() noexcept {
@@ -175,6 +195,7 @@ std::string Trace::text(const std::string& device, const model::Plan& plan,
       "micro-batch's next job");
   add_jobs(events, jobs_, plan, depth);
   add_gaps(events, jobs_, plan);
+  add_parts(events, jobs_, plan, device);
   return events.text(left_out_);
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "channel/messages.h"
+#include "device/device.h"
 #include "model/plan.h"
 #include "slalom/result.h"
 
@@ -29,6 +30,7 @@ class Trace {
     channel::Request request{};
     Clock::time_point received, begun, answered;
     bool done = false;  // and not failed
+    std::vector<device::Device::Span> spans;
   };
   // Later jobs of a segment are only counted, so that memory stays bounded.
   static constexpr std::size_t kMostJobs = 20'000;
@@ -41,6 +43,7 @@ class Trace {
   // Process numbers in the file.
   static constexpr int kWorker = 1;
   static constexpr int kTrusted = 2;
+  static constexpr int kDevice = 3;  // where the device tells of its parts
 
   // text is the whole file; device and the plan's layers give names. depth: how many jobs the
   // device works on at once.

@@ -76,7 +76,8 @@ class Served {
                  .received = begun.at,
                  .begun = begun.until,
                  .answered = Clock::now(),
-                 .done = done});
+                 .done = done,
+                 .spans = done ? device_.spans() : std::vector<device::Device::Span>{}});
   }
 
  private:

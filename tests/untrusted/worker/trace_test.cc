@@ -58,6 +58,24 @@ TEST(Trace, AGapGoesFromTheLastAnswerToTheNextJobOfTheSameMicroBatch) {
             1U);
 }
 
+TEST(Trace, PartsOfADeviceHaveRowsOfTheirOwn) {
+  Trace trace;
+  Trace::Job one = job(1, 100, 110, 200);
+  const auto at = [](int us) { return Trace::Clock::time_point(microseconds(us)); };
+  one.spans = {{"upload", at(120), at(130)}, {"kernels", at(130), at(170)}};
+  trace.add(one);
+  one.spans = {{"kernels", at(180), at(185)}};
+  trace.add(one);
+  const std::string text = trace.text("cuda:1", {}, 4);
+  EXPECT_EQ(count(text, R"("pid":3,"tid":0,"ts":120.000,"dur":10.000)"), 1U) << text;
+  EXPECT_EQ(count(text, R"("pid":3,"tid":1,"ts":130.000,"dur":40.000)"), 1U);
+  EXPECT_EQ(count(text, R"("pid":3,"tid":1,"ts":180.000,"dur":5.000)"), 1U);
+  EXPECT_EQ(count(text, R"("name":"cuda:1, by its own clock")"), 1U);
+  EXPECT_EQ(count(text, R"("name":"thread_name","args":{"name":"kernels"})"), 1U);
+  trace.restart();
+  EXPECT_EQ(trace.text("cuda:1", {}, 4).find("own clock"), std::string::npos);
+}
+
 TEST(Trace, MemoryIsBounded) {
   Trace trace;
   for (std::size_t i = 0; i < Trace::kMostJobs + 5; ++i) trace.add(job(i, 1, 2, 3));

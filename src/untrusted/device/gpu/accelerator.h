@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -56,6 +57,11 @@ class Accelerator {
   virtual void wait(Lane lane, Mark mark) = 0;
   [[nodiscard]] virtual bool reached(Mark mark) = 0;
   virtual void synchronize(Mark mark) = 0;
+
+  // make_timer makes a mark that also tells when it was reached; time_of gives that time. REQUIRES
+  // of time_of: a mark of make_timer that was set and reached.
+  [[nodiscard]] virtual Result<Mark> make_timer() = 0;
+  [[nodiscard]] virtual std::chrono::steady_clock::time_point time_of(Mark timer) = 0;
 
   [[nodiscard]] virtual Status error() const = 0;
 };

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cuda_runtime.h>
 
+#include <chrono>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -79,15 +81,7 @@ class CudaAccelerator final : public Accelerator {
     keep(cudaDeviceSynchronize());
     return static_cast<std::byte*>(memory);
   }
-  Result<Mark> make_mark() override {
-    cudaEvent_t event = nullptr;
-    if (const auto error = cudaEventCreateWithFlags(&event, cudaEventDisableTiming);
-        error != cudaSuccess) {
-      return explain(error);
-    }
-    marks_.push_back(event);
-    return static_cast<Mark>(marks_.size() - 1);
-  }
+  Result<Mark> make_mark() override { return make_event(cudaEventDisableTiming); }
 
   // Without pinning, copies go through the driver's own buffers: slower, and as right.
   void pin(std::span<std::byte> memory) override {
@@ -127,9 +121,38 @@ class CudaAccelerator final : public Accelerator {
   }
   void synchronize(Mark mark) override { keep(cudaEventSynchronize(marks_[mark])); }
 
+  // Events know their distance from each other, as a float of milliseconds; the first one is set
+  // and waited for to know when it was.
+  Result<Mark> make_timer() override {
+    if (!origin_) {
+      const auto origin = make_event(cudaEventDefault);
+      if (!origin) return origin.error();
+      origin_ = *origin;
+      keep(cudaDeviceSynchronize());
+      set(Lane::kCompute, *origin_);
+      synchronize(*origin_);
+      origin_time_ = std::chrono::steady_clock::now();
+    }
+    return make_event(cudaEventDefault);
+  }
+  std::chrono::steady_clock::time_point time_of(Mark timer) override {
+    float ms = 0;
+    keep(cudaEventElapsedTime(&ms, marks_[*origin_], marks_[timer]));
+    return origin_time_ + std::chrono::duration_cast<std::chrono::steady_clock::duration>(
+                              std::chrono::duration<double, std::milli>(ms));
+  }
+
   Status error() const override { return error_; }
 
  private:
+  Result<Mark> make_event(unsigned flags) {
+    cudaEvent_t event = nullptr;
+    if (const auto error = cudaEventCreateWithFlags(&event, flags); error != cudaSuccess) {
+      return explain(error);
+    }
+    marks_.push_back(event);
+    return static_cast<Mark>(marks_.size() - 1);
+  }
   cudaStream_t lane(Lane at) const { return lanes_[static_cast<std::size_t>(at)]; }
   void keep(cudaError_t error) {
     if (error != cudaSuccess && error_.ok()) error_ = explain(error);
@@ -145,6 +168,8 @@ class CudaAccelerator final : public Accelerator {
   Status error_;
   cudaStream_t lanes_[3] = {};
   std::vector<cudaEvent_t> marks_;
+  std::optional<Mark> origin_;
+  std::chrono::steady_clock::time_point origin_time_;
   std::vector<void*> memory_;
   std::unique_ptr<CublasLt> blas_;
 };

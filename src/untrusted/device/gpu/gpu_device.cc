@@ -180,22 +180,61 @@ Status GpuDevice::finish() {
   started_.pop_front();
   if (!started.status.ok()) return started.status.error();
   accelerator_->synchronize(started.done);
+  if (started.timers != nullptr) read_timers(*started.timers);
   return accelerator_->error();
+}
+
+void GpuDevice::record_spans() {
+  if (!timers_.empty()) return;
+  timers_.assign(outputs_.size(), {});
+  for (Timers& timers : timers_) {
+    for (auto* const edge : {&timers.begin, &timers.end}) {
+      for (gpu::Mark& mark : *edge) {
+        const auto made = accelerator_->make_timer();
+        if (!made) return timers_.clear();
+        mark = *made;
+      }
+    }
+  }
+}
+
+void GpuDevice::stamp(std::array<gpu::Mark, 3> Timers::*edge, Lane lane) {
+  if (present_ != nullptr) {
+    accelerator_->set(lane, (present_->*edge)[static_cast<std::size_t>(lane)]);
+  }
+}
+
+void GpuDevice::read_timers(const Timers& timers) {
+  constexpr std::array kNames{"upload", "kernels", "download"};
+  spans_.clear();
+  for (std::size_t lane = timers.uploads ? 0 : 1; lane < kNames.size(); ++lane) {
+    spans_.push_back({.part = kNames[lane],
+                      .begin = accelerator_->time_of(timers.begin[lane]),
+                      .end = accelerator_->time_of(timers.end[lane])});
+  }
 }
 
 Status GpuDevice::begin(const Job& job, Started& started) {
   SLALOM_TRY(layers_.check(job));
+  if (!timers_.empty()) {
+    present_ = started.timers = &timers_[next_output_ % timers_.size()];
+    present_->uploads = false;
+  }
   const JobLayer& layer = *layers_.find(job.layer);
   const auto found = sent_.input(job, layer, [&] { return upload(job); });
   if (!found) return found.error();
   const Sent::Input* const input = *found;
   Buffer& out = outputs_[next_output_++ % outputs_.size()];
   accelerator_->wait(Lane::kCompute, input->kept->filled);
+  stamp(&Timers::begin, Lane::kCompute);
   compute(job, *input, out.memory);
+  stamp(&Timers::end, Lane::kCompute);
   accelerator_->set(Lane::kCompute, input->kept->read);
   accelerator_->set(Lane::kCompute, out.filled);
   accelerator_->wait(Lane::kDownload, out.filled);
+  stamp(&Timers::begin, Lane::kDownload);
   accelerator_->download(job.output, out.memory);
+  stamp(&Timers::end, Lane::kDownload);
   accelerator_->set(Lane::kDownload, out.read);
   started.done = out.read;
   if (const auto gone = sent_.settle(*input)) free_inputs_.push_back(*gone);
@@ -207,7 +246,10 @@ Result<GpuDevice::Buffer*> GpuDevice::upload(const Job& job) {
   Buffer* const buffer = free_inputs_.front();
   free_inputs_.erase(free_inputs_.begin());
   accelerator_->wait(Lane::kUpload, buffer->read);
+  stamp(&Timers::begin, Lane::kUpload);
   accelerator_->upload(buffer->memory, job.input);
+  stamp(&Timers::end, Lane::kUpload);
+  if (present_ != nullptr) present_->uploads = true;
   accelerator_->set(Lane::kUpload, buffer->filled);
   return buffer;
 }

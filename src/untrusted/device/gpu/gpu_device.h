@@ -46,6 +46,8 @@ class GpuDevice final : public Device {
   Status start(const Job& job) override;
   [[nodiscard]] bool ready() override;
   Status finish() override;
+  void record_spans() override;
+  [[nodiscard]] std::vector<Span> spans() const override { return spans_; }
   void attach(std::span<std::byte> memory) override;
   void detach(std::span<std::byte> memory) override;
 
@@ -62,9 +64,15 @@ class GpuDevice final : public Device {
     gpu::Mark read = 0;    // the last work that reads it is done
   };
   using Sent = SentInputs<Buffer*>;
+  // Timers are set before and after the work of each lane on one job.
+  struct Timers {
+    std::array<gpu::Mark, 3> begin{}, end{};
+    bool uploads = false;
+  };
   struct Started {
     Status status;
     gpu::Mark done = 0;
+    Timers* timers = nullptr;  // null: nobody asks
   };
 
   [[nodiscard]] Status make_stages(const model::Linear& linear, std::vector<Stage>& stages);
@@ -72,6 +80,8 @@ class GpuDevice final : public Device {
   [[nodiscard]] Status add_input_buffer();
   [[nodiscard]] Status begin(const Job& job, Started& started);
   [[nodiscard]] Result<Buffer*> upload(const Job& job);
+  void stamp(std::array<gpu::Mark, 3> Timers::*edge, gpu::Lane lane);
+  void read_timers(const Timers& timers);
   void compute(const Job& job, const Sent::Input& input, std::byte* out);
   void compute_stage(const Stage& stage, const gpu::Tensor& in, std::int32_t padding,
                      std::size_t batch, const gpu::Output& out);
@@ -93,6 +103,9 @@ class GpuDevice final : public Device {
   std::byte* sums_ = nullptr;     // of the product
   std::byte* between_ = nullptr;  // wide words between two stages
   std::deque<Started> started_;
+  std::vector<Timers> timers_;  // as many as outputs_, and used as they are; empty: nobody asks
+  Timers* present_ = nullptr;   // of the job that is being begun
+  std::vector<Span> spans_;
 };
 
 }  // namespace slalom::device
