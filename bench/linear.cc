@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Linear layers of whole networks at 224x224 (convolutions and dense layers only), by backend and
-// operation. The integer engines have proved themselves against plain loops before they are
+// Linear layers of whole networks at 224x224 (convolutions and dense layers only), with and without
+// AMX, by operation. The integer engines have proved themselves against plain loops before they are
 // timed. Counters: GMAC/s (multiplications of the network, limbs not counted) and images/s.
 
 #include "linear/engine.h"
@@ -24,8 +24,6 @@
 namespace slalom::bench {
 namespace {
 
-using linear::Backend;
-
 enum class Operation { kCodes, kRequant, kWords24, kWords31 };
 
 struct Prepared {
@@ -34,14 +32,15 @@ struct Prepared {
   double macs = 0;
 };
 
-std::unique_ptr<Prepared> prepare(const std::vector<LayerShape>& shapes, Backend backend,
+std::unique_ptr<Prepared> prepare(const std::vector<LayerShape>& shapes, bool amx,
                                   base::ThreadPool& pool, std::size_t batch) {
   auto out = std::make_unique<Prepared>();
   for (const LayerShape& shape : shapes) out->layers.push_back(make_layer(shape));
   for (std::size_t i = 0; i < shapes.size(); ++i) {
-    auto engine = linear::make_engine(
-        out->layers[i],
-        {.cpu = base::detect_cpu(), .backend = backend, .pool = pool, .max_batch = batch});
+    base::CpuFeatures cpu = base::detect_cpu();
+    cpu.amx_int8 = cpu.amx_int8 && amx;
+    auto engine =
+        linear::make_engine(out->layers[i], {.cpu = cpu, .pool = pool, .max_batch = batch});
     if (!engine) return nullptr;
     out->engines.push_back(std::move(engine).value());
     out->macs += static_cast<double>(shapes[i].count) * macs(out->layers[i]);
@@ -81,23 +80,23 @@ void report(benchmark::State& state, double macs, std::size_t batch) {
   state.counters["images/s"] = benchmark::Counter(images, benchmark::Counter::kIsRate);
 }
 
-void network(benchmark::State& state, const char* name, Backend backend, Operation operation,
+void network(benchmark::State& state, const char* name, bool amx, Operation operation,
              std::size_t threads, std::size_t batch) {
   const std::vector<LayerShape> shapes = network_shapes(name);
   // Repetitions of one benchmark follow each other: they share what takes long to prove.
   static std::string last;
   static std::unique_ptr<base::ThreadPool> pool;
   static std::unique_ptr<Prepared> net;
-  const std::string key = std::string(name) + '/' + std::to_string(static_cast<int>(backend)) +
-                          '/' + std::to_string(threads) + '/' + std::to_string(batch);
+  const std::string key = std::string(name) + '/' + (amx ? '+' : '-') + '/' +
+                          std::to_string(threads) + '/' + std::to_string(batch);
   if (key != last) {
     net.reset();
     pool = std::make_unique<base::ThreadPool>(threads);
-    net = prepare(shapes, backend, *pool, batch);
+    net = prepare(shapes, amx, *pool, batch);
     last = key;
   }
   if (net == nullptr) {
-    state.SkipWithError("this backend cannot serve this network here");
+    state.SkipWithError("no engine serves this network here");
     return;
   }
   std::size_t largest = 0;
@@ -149,10 +148,9 @@ void add(const std::string& name, std::size_t threads, std::size_t batch, Body b
 void add_all() {
   struct Named {
     const char* name;
-    Backend backend;
+    bool amx;
   };
-  constexpr Named kBackends[] = {
-      {"auto", Backend::kAuto}, {"own", Backend::kOwn}, {"onednn", Backend::kOneDnn}};
+  constexpr Named kEngines[] = {{"auto", true}, {"no_amx", false}};
   constexpr std::pair<const char*, Operation> kOperations[] = {{"requant", Operation::kRequant},
                                                                {"codes", Operation::kCodes},
                                                                {"words24", Operation::kWords24},
@@ -161,12 +159,12 @@ void add_all() {
     const std::string prefix = std::string(net) + "/";
     for (const std::size_t threads : thread_counts()) {
       for (const std::size_t batch : {1U, 4U}) {
-        for (const Named& backend : kBackends) {
+        for (const Named& engine : kEngines) {
           for (const auto& [operation_name, operation] : kOperations) {
-            const Backend b = backend.backend;
+            const bool amx = engine.amx;
             const Operation o = operation;
-            add(prefix + backend.name + "/" + operation_name, threads, batch,
-                [=](benchmark::State& state) { network(state, net, b, o, threads, batch); });
+            add(prefix + engine.name + "/" + operation_name, threads, batch,
+                [=](benchmark::State& state) { network(state, net, amx, o, threads, batch); });
           }
         }
 #ifdef SLALOM_WITH_ONEDNN

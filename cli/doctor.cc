@@ -198,13 +198,16 @@ std::vector<Finding> examine(const base::CpuFeatures& cpu) {
 
 // What will be used, by the rules of src/trusted/linear and src/trusted/field.
 std::vector<Finding> choices(const base::CpuFeatures& cpu) {
-  const bool vnni = cpu.avx512_vnni || cpu.amx_int8;
   std::vector<Finding> out;
-  out.push_back({"linear layers",
-                 vnni ? "oneDNN int8, each layer proven exact at start"
-                      : "own int8 kernels (oneDNN is exact on VNNI and AMX only)",
-                 Style::kPlain,
-                 {}});
+  out.push_back(
+      {"linear layers",
+       fmt::format("{}, each layer proven exact at start", cpu.amx_int8      ? "AMX"
+                                                           : cpu.avx512_vnni ? "AVX-512 with VNNI"
+                                                           : cpu.avx512      ? "AVX-512"
+                                                           : cpu.avx2        ? "AVX2"
+                                                                             : "SSE2"),
+       Style::kPlain,
+       {}});
   out.push_back({"checks and pads",
                  cpu.avx512_ifma ? "AVX-512 with IFMA"
                  : cpu.avx512    ? "AVX-512"

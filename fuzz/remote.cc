@@ -77,7 +77,7 @@ std::shared_ptr<const model::Plan> small_plan() {
 }
 
 CpuDevice make_cpu() {
-  return CpuDevice({.cpu = base::detect_cpu(), .threads = 1, .backend = linear::Backend::kAuto});
+  return CpuDevice({.cpu = base::detect_cpu(), .threads = 1});
 }
 
 void serve_hostile_client(Bytes bytes) {

@@ -81,7 +81,7 @@ def linear(bench):
     print("## Linear layers inside, images/s: ours beside oneDNN's own primitives (same run)\n")
     names = "|".join(NETWORKS)
     counts = "|".join(map(str, thread_counts()))
-    results = bench.run("bench_linear", rf"^({names})/(auto/requant|own/requant|onednn_direct/(u8|fp32))/"
+    results = bench.run("bench_linear", rf"^({names})/(auto/requant|no_amx/requant|onednn_direct/(u8|fp32))/"
                         rf"threads:({counts})/batch:4/")
     rows = []
     for net in NETWORKS:
@@ -90,9 +90,9 @@ def linear(bench):
                 r = results.get(f"{net}/{kind}/threads:{threads}/batch:4")
                 return r["images/s"] if r else float("nan")
             ours, direct = rate("auto/requant"), rate("onednn_direct/u8")
-            rows.append([net, threads, f"{ours:.1f}", f"{rate('own/requant'):.1f}", f"{direct:.1f}",
+            rows.append([net, threads, f"{ours:.1f}", f"{rate('no_amx/requant'):.1f}", f"{direct:.1f}",
                          f"{ours / direct:.2f}", f"{rate('onednn_direct/fp32'):.1f}"])
-    table(["network", "threads", "int8 ours", "own kernels", "oneDNN u8s8", "ours / oneDNN", "oneDNN fp32"], rows)
+    table(["network", "threads", "int8 ours", "without AMX", "oneDNN u8s8", "ours / oneDNN", "oneDNN fp32"], rows)
 
 
 def trusted(bench):

@@ -5,30 +5,26 @@
 #include <span>
 
 #include "linear/engine.h"
+#include "linear/kernels.h"
 #include "model/plan.h"
 
 namespace slalom::linear {
 
-// Candidate is one way to compute linear layers. make returns nothing if it cannot serve this layer
+// Candidate is one way to compute linear layers. It returns nothing if it cannot serve this layer
 // on this CPU; it need not be exact: that is for choose_engine to find out.
-struct Candidate {
-  Backend backend = Backend::kOwn;
-  std::unique_ptr<Engine> (*make)(const model::Linear& layer,
-                                  const EngineOptions& options) = nullptr;
-};
+using Candidate = std::unique_ptr<Engine> (*)(const model::Linear& layer,
+                                              const EngineOptions& options);
 
-// make_onednn serves layers with oneDNN's int8 primitives (Debian's 2.6, C API), u8 x s8 -> s32, on
-// processors with AVX-512 VNNI or AMX: below those its dense convolutions saturate. Depthwise
-// stages, the epilogue and the cutting into tiles are our own; each primitive runs in the calling
-// thread, so the pool alone decides on threads. Nothing if this build, CPU or layer cannot use it.
-[[nodiscard]] std::unique_ptr<Engine> make_onednn(const model::Linear& layer,
-                                                  const EngineOptions& options);
+// make_engine_of serves layers with these kernels.
+[[nodiscard]] std::unique_ptr<Engine> make_engine_of(const Kernels& kernels,
+                                                     const model::Linear& layer,
+                                                     const EngineOptions& options);
 
-// all_candidates lists what this build has, fastest first, our own kernels last.
+// all_candidates are the kernels of the processor, then those that do without its AMX.
 [[nodiscard]] std::span<const Candidate> all_candidates() noexcept;
 
-// choose_engine returns the first candidate of the backend asked for that serves the layer and, if
-// options.prove is set, proves exact on it. See make_engine for the errors.
+// choose_engine returns the first candidate that serves the layer and, if options.prove is set,
+// proves exact on it. See make_engine for the errors.
 [[nodiscard]] Result<std::unique_ptr<Engine>> choose_engine(const model::Linear& layer,
                                                             const EngineOptions& options,
                                                             std::span<const Candidate> candidates);

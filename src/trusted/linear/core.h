@@ -31,12 +31,10 @@ struct TileJob {
   std::size_t part = kAllParts;        // then mod 2^32
   const std::int32_t* init = nullptr;  // an addend for each of a position's sums
   std::int32_t* sums = nullptr;        // rows * out.w * stride
-  std::byte* scratch = nullptr;        // Core::scratch_bytes(), 64-byte aligned
-  std::size_t worker = 0;
 };
 
 // Core computes the raw sums of tiles of one convolution. With format kBytes a sum is of w*(value +
-// 128) and correction() undoes it. Thread-safe for different workers.
+// 128) and correction() undoes it. Thread-safe.
 class Core {
  public:
   virtual ~Core() = default;
@@ -48,7 +46,7 @@ class Core {
     const std::size_t columns = columns_ / tiling_.chunks;
     const std::size_t first = index * columns;
     const std::size_t channels = std::min<std::size_t>(columns, tiling_.conv.out.c - first);
-    return {first, channels, padded_ ? columns : channels};
+    return {first, channels, columns};
   }
   // Sums longer than an int32 limb allows are made in parts, to be added by the caller mod p.
   [[nodiscard]] std::size_t parts() const noexcept { return corrections_.size(); }
@@ -61,20 +59,13 @@ class Core {
   [[nodiscard]] std::size_t columns() const noexcept { return columns_; }
   // reads_only_rows says that run() reads no byte beyond the rows of the job: then the image itself
   // can serve as the tile.
-  [[nodiscard]] virtual bool reads_only_rows(std::size_t rows) const noexcept = 0;
-  // writes_only_rows says that run() writes no sums beyond the rows of the job; otherwise up to the
-  // tiling's number of rows.
-  [[nodiscard]] virtual bool writes_only_rows(std::size_t) const noexcept { return true; }
-  [[nodiscard]] virtual std::size_t scratch_bytes() const noexcept { return 0; }
+  [[nodiscard]] virtual bool reads_only_rows() const noexcept = 0;
   virtual void run(const TileJob& job) noexcept = 0;
 
  protected:
-  // padded: a chunk's sums have room for all its columns, not only for its channels.
-  Core(const Tiling& tiling, std::size_t columns, bool padded)
-      : tiling_(tiling), columns_(columns), padded_(padded) {}
+  Core(const Tiling& tiling, std::size_t columns) : tiling_(tiling), columns_(columns) {}
   Tiling tiling_;
   std::size_t columns_;
-  bool padded_;
   std::vector<std::vector<std::int32_t>> corrections_;  // [part][column]
 };
 

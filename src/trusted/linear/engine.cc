@@ -2,6 +2,7 @@
 #include "linear/engine.h"
 
 #include <array>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -14,9 +15,25 @@
 namespace slalom::linear {
 namespace {
 
-// make_own serves layers with the first of our own kernels that the CPU supports.
-std::unique_ptr<Engine> make_own(const model::Linear& layer, const EngineOptions& options) {
-  const Kernels& kernels = choose_kernels(options.cpu);
+std::unique_ptr<Engine> make_fastest(const model::Linear& layer, const EngineOptions& options) {
+  return make_engine_of(choose_kernels(options.cpu), layer, options);
+}
+
+// What the proof falls back on: AMX needs more of the system than an instruction (its registers are
+// the kernel's and the hypervisor's to grant and to keep).
+std::unique_ptr<Engine> make_without_tiles(const model::Linear& layer,
+                                           const EngineOptions& options) {
+  base::CpuFeatures cpu = options.cpu;
+  cpu.amx_int8 = false;
+  return make_engine_of(choose_kernels(cpu), layer, options);
+}
+
+constexpr std::array<Candidate, 2> kCandidates = {make_fastest, make_without_tiles};
+
+}  // namespace
+
+std::unique_ptr<Engine> make_engine_of(const Kernels& kernels, const model::Linear& layer,
+                                       const EngineOptions& options) {
   const TilingTarget target{.threads = options.pool.size(),
                             .max_batch = options.max_batch,
                             .whole = layer.stages.size() > 1};
@@ -26,15 +43,6 @@ std::unique_ptr<Engine> make_own(const model::Linear& layer, const EngineOptions
   }
   return make_tiled_engine(layer, options, kernels.name, kernels, std::move(cores));
 }
-
-constexpr std::array kCandidates = {
-#ifdef SLALOM_WITH_ONEDNN
-    Candidate{Backend::kOneDnn, make_onednn},
-#endif
-    Candidate{Backend::kOwn, make_own},
-};
-
-}  // namespace
 
 std::span<const Candidate> all_candidates() noexcept { return kCandidates; }
 
@@ -46,18 +54,12 @@ Result<std::unique_ptr<Engine>> choose_engine(const model::Linear& layer,
       return Error{Errc::kInvalidArgument, "a layer's sums have more than 2^24 terms"};
     }
   }
-  for (const Candidate& candidate : candidates) {
-    if (options.backend != Backend::kAuto && options.backend != candidate.backend) continue;
-    // Without AMX our own kernels are as fast as oneDNN's.
-    if (options.backend == Backend::kAuto && candidate.backend == Backend::kOneDnn &&
-        !options.cpu.amx_int8) {
-      continue;
-    }
-    auto engine = candidate.make(layer, options);
+  for (const Candidate candidate : candidates) {
+    auto engine = candidate(layer, options);
     if (engine == nullptr) continue;
     if (!options.prove || proves_exact(layer, options, *engine)) return engine;
   }
-  return Error{Errc::kUnavailable, "the chosen backend cannot compute a layer on this processor"};
+  return Error{Errc::kUnavailable, "no kernel computes a layer exactly on this processor"};
 }
 
 Result<std::unique_ptr<Engine>> make_engine(const model::Linear& layer,

@@ -20,19 +20,12 @@
 
 namespace slalom::linear {
 
-enum class Backend : std::uint8_t {
-  kAuto = 0,    // the fastest that this CPU has and that proves exact for the layer
-  kOwn = 1,     // own kernels (pmaddwd and wider), on every x86-64
-  kOneDnn = 2,  // VNNI and AMX only; kAuto takes it where there is AMX
-};
-
 // kMaxTerms is the longest sum that an engine takes: K words of 31 bits times 8-bit weights stay
 // below 2^62 then.
 inline constexpr std::size_t kMaxTerms = std::size_t{1} << 24;
 
 struct EngineOptions {
   base::CpuFeatures cpu;
-  Backend backend = Backend::kAuto;
   // The threads used inside one call and the scratch memory, shared by all engines that run one
   // after another (it is reserved at creation). The pool must outlive the engine.
   base::ThreadPool& pool;
@@ -65,7 +58,7 @@ class Engine {
   virtual void run_requant(std::span<const std::uint8_t> codes, std::uint8_t pad_code,
                            std::size_t batch, std::span<std::uint8_t> out) = 0;
 
-  // backend_name is for reports: "sse2", "avx2", "onednn", ...
+  // backend_name is for reports: "sse2", "avx2", "amx", ...
   [[nodiscard]] virtual std::string_view backend_name() const noexcept = 0;
 
  protected:
@@ -73,8 +66,8 @@ class Engine {
 };
 
 // make_engine prepares a layer of a validated plan, which must outlive the engine. kInvalidArgument
-// if a sum has more than kMaxTerms terms; kUnavailable if no backend that was asked for computes
-// the layer exactly on this CPU (our own kernels do on every one, unless their build is broken).
+// if a sum has more than kMaxTerms terms; kUnavailable if nothing computes the layer exactly on
+// this CPU, which only a broken build or processor explains.
 [[nodiscard]] Result<std::unique_ptr<Engine>> make_engine(const model::Linear& layer,
                                                           const EngineOptions& options);
 

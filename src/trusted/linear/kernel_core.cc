@@ -15,6 +15,18 @@ constexpr std::size_t kPartTerms = 131'072;
 // Weights of one segment (64 columns of 4 bytes a step): 64 KiB of the second-level cache.
 constexpr std::size_t kSegmentSteps = 256;
 
+// run_terms is how many terms lie side by side in the input: a kernel row's or a single tap's.
+std::size_t run_terms(const Conv& c) noexcept {
+  const bool joined = c.window.dilation_w == 1 && c.groups == 1;
+  return joined ? c.window.kernel_w * c.group_in() : c.group_in();
+}
+
+// fills says whether a layer's runs fill at least a quarter of the steps that kernels take.
+bool fills(const Conv& c, const Kernels& kernels) noexcept {
+  const std::size_t run = run_terms(c);
+  return kernels.step_multiple == 1 || 4 * run >= base::round_up(run, 4 * kernels.step_multiple);
+}
+
 // GemmCore turns a convolution over a tile into the segments of one matrix product for each group.
 // Weights are packed as [group][block of columns][step][column of the block][element of the step].
 // A group's columns are padded to whole vectors; what they write beyond its channels the next group
@@ -22,10 +34,8 @@ constexpr std::size_t kSegmentSteps = 256;
 class GemmCore final : public Core {
  public:
   GemmCore(const ConvStage& stage, const Kernels& kernels, const Tiling& tiling)
-      : Core(tiling,
-             (tiling.conv.groups - 1) * tiling.conv.group_out() +
-                 base::round_up(tiling.conv.group_out(), kernels.lanes),
-             true),
+      : Core(tiling, (tiling.conv.groups - 1) * tiling.conv.group_out() +
+                         base::round_up(tiling.conv.group_out(), kernels.lanes)),
         kernels_(kernels),
         per_step_(4 / tiling.element_bytes()),
         group_columns_(base::round_up(tiling.conv.group_out(), kernels.lanes)) {
@@ -33,7 +43,7 @@ class GemmCore final : public Core {
     pack(stage.weights.data());
   }
 
-  [[nodiscard]] bool reads_only_rows(std::size_t) const noexcept override { return tight_; }
+  [[nodiscard]] bool reads_only_rows() const noexcept override { return tight_; }
 
   void run(const TileJob& job) noexcept override {
     const Conv& c = tiling_.conv;
@@ -66,9 +76,8 @@ class GemmCore final : public Core {
   void cut_into_segments() {
     const Conv& c = tiling_.conv;
     const model::Window& w = c.window;
-    const bool joined = w.dilation_w == 1 && c.groups == 1;  // a kernel row is one run
-    const std::size_t columns = joined ? 1 : w.kernel_w;
-    const std::size_t terms = joined ? w.kernel_w * c.group_in() : c.group_in();
+    const std::size_t terms = run_terms(c);
+    const std::size_t columns = w.kernel_w * c.group_in() / terms;
     for (std::size_t run = 0; run < w.kernel_h * columns; ++run) {
       add_run(run / columns * w.dilation_h * tiling_.row_bytes() +
                   run % columns * w.dilation_w * tiling_.column_bytes(),
@@ -85,12 +94,12 @@ class GemmCore final : public Core {
         part_terms_ = 0;
       }
       const std::size_t n = std::min({terms, kPartTerms - part_terms_, kSegmentSteps * per_step_});
-      const std::size_t steps = base::div_up(n, per_step_);
+      const std::size_t steps = base::round_up(base::div_up(n, per_step_), kernels_.step_multiple);
       segments_.push_back({static_cast<std::uint32_t>(offset), static_cast<std::uint32_t>(steps),
                            steps_, weight, n});
       steps_ += steps;
       part_terms_ += steps * per_step_;
-      tight_ = tight_ && n % per_step_ == 0;
+      tight_ = tight_ && n == steps * per_step_;
       offset += n * tiling_.element_bytes();
       weight += n;
       terms -= n;
@@ -136,7 +145,7 @@ class GemmCore final : public Core {
 class DepthwiseCore final : public Core {
  public:
   DepthwiseCore(const ConvStage& stage, const Kernels& kernels, const Tiling& tiling)
-      : Core(tiling, tiling.channels, true), kernels_(kernels) {
+      : Core(tiling, tiling.channels), kernels_(kernels) {
     const Conv& c = tiling_.conv;
     const model::Window& w = c.window;
     corrections_.assign(1, std::vector<std::int32_t>(columns_, 0));
@@ -157,7 +166,7 @@ class DepthwiseCore final : public Core {
     }
   }
 
-  [[nodiscard]] bool reads_only_rows(std::size_t) const noexcept override { return false; }
+  [[nodiscard]] bool reads_only_rows() const noexcept override { return false; }
 
   void run(const TileJob& job) noexcept override {
     const Conv& c = tiling_.conv;
@@ -190,11 +199,13 @@ std::unique_ptr<Core> make_kernel_core(const ConvStage& stage, const Kernels& ke
     own.channel_step = own.column_step = own.chunk_step = kernels.depthwise_step;
     return std::make_unique<DepthwiseCore>(stage, kernels, make_tiling(stage.conv, own));
   }
-  own.format = kernels.format;
+  const Kernels& fitting =
+      fills(make_tiling(stage.conv, own).conv, kernels) ? kernels : *kernels.for_short_runs;
+  own.format = fitting.format;
   own.channel_step = 1;
-  own.column_step = kernels.lanes;
-  own.chunk_step = kernels.columns;
-  return std::make_unique<GemmCore>(stage, kernels, make_tiling(stage.conv, own));
+  own.column_step = fitting.lanes;
+  own.chunk_step = fitting.columns;
+  return std::make_unique<GemmCore>(stage, fitting, make_tiling(stage.conv, own));
 }
 
 }  // namespace slalom::linear

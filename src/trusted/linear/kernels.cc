@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/target.h"
+#include "linear/tile_gemm.h"
 
 namespace slalom::linear {
 namespace {
@@ -92,6 +93,7 @@ inline Vec dot(Vec sum, Vec a, Vec w) noexcept {
 SLALOM_TARGET_END
 
 constexpr Kernels kVnni = vnni::kernels_of("vnni");
+constexpr Kernels kAmx = with_tiles<TileRegisters>(kVnni);
 constexpr Kernels kAvx512 = avx512::kernels_of("avx512");
 constexpr Kernels kAvx2 = avx2::kernels_of("avx2");
 constexpr Kernels kSse2 = sse2::kernels_of("sse2");
@@ -99,6 +101,7 @@ constexpr Kernels kSse2 = sse2::kernels_of("sse2");
 }  // namespace
 
 const Kernels& choose_kernels(const base::CpuFeatures& cpu) noexcept {
+  if (cpu.amx_int8) return kAmx;
   if (cpu.avx512_vnni) return kVnni;
   if (cpu.avx512) return kAvx512;
   return cpu.avx2 ? kAvx2 : kSse2;

@@ -19,10 +19,10 @@
 //            Sums over bytes are sum w*(value + 128); the caller subtracts 128 * (sum of w).
 //   kWords   one int16 an element, holding the value (-128..127 in every use).
 //
-// No kernel saturates: bytes are multiplied by vpdpbusd, which accumulates exactly, never by
-// (v)pmaddubsw, whose 16-bit sums clip; int16 pairs by pmaddwd, whose products and sum of two fit
-// 32 bits. Accumulators are int32 and wrap mod 2^32, so a final sum that fits is exact whatever the
-// partial sums did. Time and addresses do not depend on values. Kernels check nothing.
+// No kernel saturates: bytes are multiplied by vpdpbusd or tdpbusd, which accumulate exactly, never
+// by (v)pmaddubsw, whose 16-bit sums clip; int16 pairs by pmaddwd, whose products and sum of two
+// fit 32 bits. Accumulators are int32 and wrap mod 2^32, so a final sum that fits is exact whatever
+// the partial sums did. Time and addresses do not depend on values. Kernels check nothing.
 
 namespace slalom::linear {
 
@@ -123,6 +123,7 @@ struct Digits {
 struct Kernels {
   std::string_view name;
   Format format = Format::kWords;  // that gemm reads
+  std::size_t step_multiple = 1;   // a segment's steps are padded to a multiple of this
   std::size_t lanes = 0;           // columns are padded to a multiple of this
   std::size_t columns = 0;         // of a full block of columns
   std::size_t depthwise_step = 0;  // channels are padded to a multiple of this
@@ -136,9 +137,8 @@ struct Kernels {
 
   // widen writes q - 128 for n codes q.
   void (*widen)(const std::uint8_t* codes, std::size_t n, std::int16_t* out) noexcept;
-  // add_rows adds (wrapping) init[c] to y[p*channels + c].
-  void (*add_rows)(const std::int32_t* init, std::size_t positions, std::size_t channels,
-                   std::int32_t* y) noexcept;
+  // These serve layers whose runs are too short for step_multiple.
+  const Kernels* for_short_runs = nullptr;
 };
 
 // choose_kernels returns the fastest that the processor supports; every x86-64 supports the

@@ -22,7 +22,6 @@ struct Place {
   std::size_t chunk = 0;
   std::size_t positions = 0;
   std::size_t position = 0;  // of the tile's first output position in the whole run
-  std::size_t worker = 0;
   std::byte* scratch = nullptr;
 };
 
@@ -104,11 +103,7 @@ class TiledEngine final : public Engine {
     };
     const std::size_t positions = tiling_.rows * tiling_.conv.out.w;
     std::size_t widest = 0;
-    std::size_t core_scratch = 0;
-    for (const auto& core : cores_) {
-      widest = std::max(widest, core->chunk(0).stride);
-      core_scratch = std::max(core_scratch, core->scratch_bytes());
-    }
+    for (const auto& core : cores_) widest = std::max(widest, core->chunk(0).stride);
     tile_stride_ = tiling_.tile_bytes(tiling_.rows);
     take(kMaxLimbs * tile_stride_);
     sums_stride_ = base::round_up(positions * widest, 16);
@@ -118,7 +113,6 @@ class TiledEngine final : public Engine {
       middle_stride_ = last().tiling().tile_bytes(positions);
       middle_tile_at_ = take(kMaxLimbs * middle_stride_);
     }
-    core_at_ = take(core_scratch);
     pool_.reserve_scratch(end);
   }
 
@@ -154,7 +148,6 @@ class TiledEngine final : public Engine {
       at.rows = std::min(tiling_.rows, units - at.first);
       at.positions = at.rows * width;
       at.position = (at.image * units + at.first) * width;
-      at.worker = worker;
       at.scratch = pool_.scratch(worker).data();
       body(at);
     });
@@ -192,9 +185,7 @@ class TiledEngine final : public Engine {
               .chunk = at.chunk,
               .part = part,
               .init = addends.data() + core.chunk(at.chunk).first,
-              .sums = to,
-              .scratch = at.scratch + core_at_,
-              .worker = at.worker});
+              .sums = to});
   }
 
   // code_tile returns a tile of codes: part of the image itself, or written out.
@@ -202,7 +193,7 @@ class TiledEngine final : public Engine {
                                            std::uint8_t pad_code) const noexcept {
     const std::uint8_t* image = codes.data() + at.image * layer_.in().elements();
     const bool whole_rows = tiling_.format == Format::kBytes && !tiling_.padded();
-    if (whole_rows && cores_.front()->reads_only_rows(at.rows)) {
+    if (whole_rows && cores_.front()->reads_only_rows()) {
       return reinterpret_cast<const std::byte*>(image) + at.first * tiling_.row_step();
     }
     fill_codes(tiling_, kernels_, image, pad_code, at.first, at.rows, at.scratch);
@@ -217,8 +208,7 @@ class TiledEngine final : public Engine {
     const ChunkShape shape = core.chunk(at.chunk);
     const std::byte* tile = code_tile(at, codes, pad_code);
     if (!pair()) {
-      const bool direct = shape.stride == y_stride && core.writes_only_rows(at.rows);
-      std::int32_t* to = direct ? y : sums(at, 0);
+      std::int32_t* to = shape.stride == y_stride ? y : sums(at, 0);
       run(core, at, tile, kAllParts, addends, to);
       compact(shape, at.positions, to, y, y_stride);
       return;
@@ -262,14 +252,13 @@ class TiledEngine final : public Engine {
   std::vector<std::int32_t> biased_;     // the same and the layer's bias
 
   // Scratch of a worker, byte offsets: input planes; sums, one plane for each limb; for a pair the
-  // values between the stages and their planes; a core's own.
+  // values between the stages and their planes.
   std::size_t tile_stride_ = 0;
   std::size_t sums_at_ = 0;
   std::size_t sums_stride_ = 0;  // in int32
   std::size_t middle_at_ = 0;
   std::size_t middle_tile_at_ = 0;
   std::size_t middle_stride_ = 0;
-  std::size_t core_at_ = 0;
 };
 
 }  // namespace

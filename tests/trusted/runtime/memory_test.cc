@@ -142,12 +142,11 @@ INSTANTIATE_TEST_SUITE_P(All, MemoryTest,
                          ::testing::Values(Integrity::kOff, Integrity::kPlain, Integrity::kBatched,
                                            Integrity::kPreprocessed));
 
-TEST(Memory, TheLocalBaselineOnOwnKernelsAllocatesNothing) {
+TEST(Memory, TheLocalBaselineAllocatesNothing) {
   Rig rig(small_network());
   const auto image = random_images(rig.plan, 1, 1);
   const auto expected = expected_outputs(rig.plan, image);
   rig.num_ports = 0;
-  rig.options.cpu.avx512_vnni = rig.options.cpu.amx_int8 = false;  // oneDNN allocates in each call
   rig.start();
   CountingSink sink(expected[0][0]);
   EndlessSource warm(image[0], 5);

@@ -18,7 +18,6 @@ namespace slalom::device {
 struct CpuDeviceOptions {
   base::CpuFeatures cpu;
   std::size_t threads = 1;
-  linear::Backend backend = linear::Backend::kAuto;
 };
 
 // CpuDevice computes linear layers on this machine's processor with the engine of slalom::linear,
