@@ -49,8 +49,8 @@ class ProcessMakers final : public session::Makers {
     for (std::size_t n = 0; n < placement.remote.size(); ++n) {
       if (placement.remote[n]) nodes.push_back(static_cast<std::uint32_t>(n));
     }
-    auto blobs = store.valid() ? std::make_unique<vault::FileStore>(std::move(store))
-                               : vault::FileStore::in_memory();
+    std::unique_ptr<vault::BlobStore> blobs;  // none: stock stays in this process's memory
+    if (store.valid()) blobs = std::make_unique<vault::FileStore>(std::move(store));
     auto made = vault::StockedPads::create(plan, digest, nodes, epoch_, numbers_, std::move(blobs),
                                            {.mode = options.privacy,
                                             .when_dry = when_dry,

@@ -45,7 +45,7 @@ CpuFeatures detect_cpu() noexcept {
   const Leaf seven_one = leaf(7, 1);
   f.ssse3 = bit(one.c, 9);
   f.sse41 = bit(one.c, 19);
-  f.aes = bit(one.c, 25) && bit(one.c, 1);
+  f.aes = bit(one.c, 25);
   f.rdseed = bit(seven.b, 18);
   if (!bit(one.c, 27)) return f;  // without OSXSAVE no wider state may be used
   const std::uint64_t state = enabled_state();
@@ -54,7 +54,7 @@ CpuFeatures detect_cpu() noexcept {
   const bool tiles = (state & 0x60000) == 0x60000;
   f.avx2 = ymm && bit(one.c, 28) && bit(one.c, 12) && bit(seven.b, 5);
   f.avx_vnni = f.avx2 && bit(seven_one.a, 4);
-  f.vaes = f.avx2 && bit(seven.c, 9) && bit(seven.c, 10);
+  f.vaes = f.avx2 && bit(seven.c, 9);
   f.avx512 = f.avx2 && zmm && bit(seven.b, 16) && bit(seven.b, 17) && bit(seven.b, 28) &&
              bit(seven.b, 30) && bit(seven.b, 31);
   f.avx512_ifma = f.avx512 && bit(seven.b, 21);

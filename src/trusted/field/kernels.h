@@ -192,13 +192,6 @@ struct Kernels {
   void (*expand_key)(const std::byte* key, std::byte* round_keys) noexcept;
   bool (*pad_candidates)(Field f, const std::byte* round_keys, std::uint64_t stream,
                          std::uint64_t first, std::size_t n, std::uint32_t* out) noexcept;
-
-  // ---- sealed chunks (or none: without it vault/sealer.cc uses libcrypto) ----
-  // gcm_open decrypts bytes in place by AES-256-GCM (NIST SP 800-38D), with a key of 32 bytes, a
-  // nonce of 12 and a tag of 16, and says whether they are authentic. If not, the caller wipes them
-  // unread. At most 2^32 - 2 blocks.
-  bool (*gcm_open)(const std::byte* key, const std::byte* nonce, std::span<const std::byte> aad,
-                   std::span<std::byte> bytes, const std::byte* tag) noexcept;
 };
 
 // The implementations, each in its own file.

@@ -109,7 +109,7 @@ inline Words multiply_codes(Words sum, Words codes, Words limbs) noexcept {
   return Words(_mm512_dpbusd_epi32(__m512i(sum), __m512i(codes), __m512i(limbs)));
 }
 
-// ---- pads and sealed chunks: four blocks a register ----
+// ---- pads: four blocks a register ----
 
 using Blocks = __m512i;
 inline Blocks all_blocks(__m128i x) noexcept { return _mm512_broadcast_i32x4(x); }
@@ -119,15 +119,6 @@ inline Blocks last_aes_round(Blocks x, Blocks key) noexcept {
 }
 inline Blocks shuffle_blocks(Blocks x, Blocks index) noexcept {
   return _mm512_shuffle_epi8(x, index);
-}
-inline Blocks first_block(__m128i x) noexcept { return _mm512_zextsi128_si512(x); }
-inline __m128i sum_blocks(Blocks x) noexcept {
-  const __m256i half = _mm512_castsi512_si256(x) ^ _mm512_extracti64x4_epi64(x, 1);
-  return _mm256_castsi256_si128(half) ^ _mm256_extracti128_si256(half, 1);
-}
-template <int kHalves>
-Blocks multiply_blocks(Blocks a, Blocks b) noexcept {
-  return _mm512_clmulepi64_epi128(a, b, kHalves);
 }
 
 #include "field/vector_table.h"

@@ -24,10 +24,6 @@ constexpr std::size_t kPadGroup = 128;
 
 using Counters [[gnu::vector_size(sizeof(Blocks))]] = std::uint64_t;
 
-struct Nothing {
-  void operator()(std::size_t /*round*/) const noexcept {}
-};
-
 struct PadCipher {
   Blocks keys[15];
   Counters start{};   // counter blocks 0, 1 ... of the stream, each as two numbers
@@ -48,11 +44,9 @@ struct PadCipher {
     }
   }
 
-  // encrypt makes kRegisters registers of keystream from block number `block` on. between(i) is
-  // called after round i, for work that fills the gaps.
-  template <std::size_t kRegisters, class Between = Nothing>
-  [[gnu::always_inline]] void encrypt(std::uint64_t block, Blocks* out,
-                                      Between&& between = {}) const noexcept {
+  // encrypt makes kRegisters registers of keystream from block number `block` on.
+  template <std::size_t kRegisters>
+  [[gnu::always_inline]] void encrypt(std::uint64_t block, Blocks* out) const noexcept {
     Counters counter = start + (second & block);
     Blocks x[kRegisters];
     for (std::size_t i = 0; i < kRegisters; ++i) {
@@ -61,7 +55,6 @@ struct PadCipher {
     }
     for (std::size_t round = 1; round < 14; ++round) {
       for (std::size_t i = 0; i < kRegisters; ++i) x[i] = aes_round(x[i], keys[round]);
-      between(round);
     }
     for (std::size_t i = 0; i < kRegisters; ++i) out[i] = last_aes_round(x[i], keys[14]);
   }

@@ -61,16 +61,10 @@ template <Field F>
 constexpr unsigned kShift = F == Field::kP24 ? 12 : 11;
 constexpr std::size_t kSteps = 4'000 * kBytes / 256;
 
-// ---- pads and sealed chunks: one block a register ----
+// ---- pads: one block a register ----
 
 using Blocks = __m128i;
 inline Blocks all_blocks(__m128i x) noexcept { return x; }
 inline Blocks aes_round(Blocks x, Blocks key) noexcept { return _mm_aesenc_si128(x, key); }
 inline Blocks last_aes_round(Blocks x, Blocks key) noexcept { return _mm_aesenclast_si128(x, key); }
 inline Blocks shuffle_blocks(Blocks x, Blocks index) noexcept { return _mm_shuffle_epi8(x, index); }
-inline Blocks first_block(__m128i x) noexcept { return x; }
-inline __m128i sum_blocks(Blocks x) noexcept { return x; }
-template <int kHalves>
-Blocks multiply_blocks(Blocks a, Blocks b) noexcept {
-  return _mm_clmulepi64_si128(a, b, kHalves);
-}

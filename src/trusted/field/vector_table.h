@@ -5,8 +5,6 @@
 //
 #include "field/vector_aes.h"
 //
-#include "field/vector_gcm.h"
-//
 #include "field/vector_check.h"
 #include "field/vector_loops.h"
 
@@ -53,6 +51,5 @@ constexpr Kernels kernels_of(std::string_view name,
       .unpack = by_field<unpack<k24>, unpack<k31>>,
       .expand_key = expand_key,
       .pad_candidates = by_field<pad_candidates<k24>, pad_candidates<k31>>,
-      .gcm_open = gcm_open,
   };
 }

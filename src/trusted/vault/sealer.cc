@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <memory>
 
 #include "base/arena.h"
 #include "base/assert.h"
@@ -15,14 +14,34 @@ namespace {
 
 unsigned char* u8(std::byte* p) noexcept { return reinterpret_cast<unsigned char*>(p); }
 
+// Cipher is a thread's own: libcrypto takes memory and locks only when one is made.
+struct Cipher {
+  Cipher() noexcept {
+    SLALOM_ASSERT(context != nullptr &&
+                  EVP_CipherInit_ex(context, EVP_aes_256_gcm(), nullptr, nullptr, nullptr, 0) == 1);
+  }
+  ~Cipher() { EVP_CIPHER_CTX_free(context); }
+  Cipher(const Cipher&) = delete;
+  Cipher& operator=(const Cipher&) = delete;
+  EVP_CIPHER_CTX* const context = EVP_CIPHER_CTX_new();
+};
+EVP_CIPHER_CTX* cipher() noexcept {
+  thread_local const Cipher own;
+  return own.context;
+}
+
 }  // namespace
 
-Sealer::Sealer(const field::StreamKey& epoch_key, const field::Address& address,
-               const field::Kernels& kernels) noexcept
-    : kernels_(kernels) {
+Sealer::Sealer(const field::StreamKey& epoch_key, const field::Address& address) noexcept {
   const field::AddressBytes bytes = field::address_bytes(address);
   std::copy(bytes.begin(), bytes.end(), aad_.begin());
   field::derive_key("slalom unblinding factors v1", epoch_key, address, key_.reveal());
+}
+
+// What the thread's cipher knows of the key goes as well.
+Sealer::~Sealer() {
+  static constexpr std::array<unsigned char, 32> kNoKey{};
+  (void)EVP_CipherInit_ex(cipher(), nullptr, nullptr, kNoKey.data(), kNoKey.data(), 0);
 }
 
 bool Sealer::crypt(Way way, std::uint32_t chunk, std::span<std::byte> bytes,
@@ -30,17 +49,10 @@ bool Sealer::crypt(Way way, std::uint32_t chunk, std::span<std::byte> bytes,
   std::array<std::byte, 12> nonce{};
   std::memcpy(nonce.data(), &chunk, sizeof(chunk));
   std::memcpy(aad_.data() + sizeof(field::AddressBytes), &chunk, sizeof(chunk));
-  std::byte* const key = key_.bytes().data();
-  if (way == Way::kOpen && kernels_.gcm_open != nullptr) {
-    return kernels_.gcm_open(key, nonce.data(), aad_, bytes, tag);
-  }
-  const std::unique_ptr<EVP_CIPHER_CTX, decltype(&EVP_CIPHER_CTX_free)> owned(EVP_CIPHER_CTX_new(),
-                                                                              EVP_CIPHER_CTX_free);
-  EVP_CIPHER_CTX* const context = owned.get();
+  EVP_CIPHER_CTX* const context = cipher();
   int written = 0;
-  SLALOM_ASSERT(context != nullptr &&
-                EVP_CipherInit_ex(context, EVP_aes_256_gcm(), nullptr, u8(key), u8(nonce.data()),
-                                  static_cast<int>(way)) == 1 &&
+  SLALOM_ASSERT(EVP_CipherInit_ex(context, nullptr, nullptr, u8(key_.bytes().data()),
+                                  u8(nonce.data()), static_cast<int>(way)) == 1 &&
                 EVP_CipherUpdate(context, nullptr, &written, u8(aad_.data()),
                                  static_cast<int>(aad_.size())) == 1 &&
                 EVP_CipherUpdate(context, u8(bytes.data()), &written, u8(bytes.data()),

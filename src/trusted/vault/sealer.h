@@ -7,7 +7,6 @@
 #include <span>
 
 #include "base/secret.h"
-#include "field/kernels.h"
 #include "field/pad_stream.h"
 #include "slalom/result.h"
 
@@ -18,12 +17,14 @@ inline constexpr std::size_t kTagBytes = 16;
 // Sealer protects the unblinding factors of one node in one image: AES-256-GCM with a key derived
 // from the epoch key for this address alone (field::derive_key, label "slalom unblinding factors
 // v1"), nonce = chunk number, AAD = the address's bytes and the chunk (u32, little-endian). An
-// address is sealed once, so no nonce repeats. libcrypto seals; the kernels open, if they can. One
-// thread; the derived key is wiped at the end.
+// address is sealed once, so no nonce repeats. One thread; the
+// derived key is wiped at the end.
 class Sealer {
  public:
-  Sealer(const field::StreamKey& epoch_key, const field::Address& address,
-         const field::Kernels& kernels) noexcept;
+  Sealer(const field::StreamKey& epoch_key, const field::Address& address) noexcept;
+  ~Sealer();
+  Sealer(const Sealer&) = delete;
+  Sealer& operator=(const Sealer&) = delete;
 
   // seal encrypts bytes in place; the tag follows from them.
   void seal(std::uint32_t chunk, std::span<std::byte> bytes,
@@ -39,7 +40,6 @@ class Sealer {
   // crypt seals or opens in place; false if the tag is not theirs.
   bool crypt(Way way, std::uint32_t chunk, std::span<std::byte> bytes, std::byte* tag) noexcept;
 
-  const field::Kernels& kernels_;
   base::Wiped<field::StreamKey> key_;
   std::array<std::byte, sizeof(field::AddressBytes) + sizeof(std::uint32_t)> aad_{};
 };

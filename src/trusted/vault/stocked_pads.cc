@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <utility>
 #include <variant>
 
@@ -99,12 +100,13 @@ Status StockedPads::prepare_layers(const model::Plan& plan, std::span<const std:
   }
   pads_.resize(in * options_.batch);
   factors_.resize(out * options_.batch);
-  sealed_.resize(pool_.size() * kRunBytes);
+  if (store_ != nullptr) sealed_.resize(pool_.size() * kRunBytes);
   return {};
 }
 
 // open_store recognises what an earlier process left, removes it and writes our header.
 Status StockedPads::open_store() {
+  if (store_ == nullptr) return {};
   if (store_->size() > 0) {
     dead_stock_ = true;
     SLALOM_TRY(store_->clear());
@@ -158,18 +160,23 @@ Status StockedPads::open_factors(const PadTicket& ticket, std::uint32_t node, fi
     return kUsed;
   }
   std::size_t chunk = first / chunk_words(f);
-  std::uint64_t at = kFirstLocation + ticket.place->location * image_bytes_ + layer.offset +
-                     chunk * chunk_bytes(f, chunk_words(f));
+  const Place& place = *ticket.place;
+  std::uint64_t at = layer.offset + chunk * chunk_bytes(f, chunk_words(f));
   alignas(64) std::array<std::byte, 64 * 1024 + kTagBytes> buffer;  // NOLINT: filled by read
-  Sealer sealer(epoch_.key.reveal(), address(ticket.inference, node), kernels_);
+  std::optional<Sealer> sealer;
+  if (store_ != nullptr) sealer.emplace(epoch_.key.reveal(), address(ticket.inference, node));
   for (; !out.empty(); ++chunk) {
     const std::size_t words = std::min(chunk_words(f), layer.out - chunk * chunk_words(f));
     if (out.size() < words) return kUsed;
     const auto sealed = std::span(buffer).first(chunk_bytes(f, words));
-    SLALOM_TRY(store_->read(at, sealed));
-    SLALOM_TRY(sealer.open(static_cast<std::uint32_t>(chunk),
-                           sealed.first(sealed.size() - kTagBytes), sealed.last<kTagBytes>()));
-    kernels_.unpack(f, sealed.data(), words, out.data());
+    const std::byte* packed = place.memory.data() + at;
+    if (sealer) {
+      SLALOM_TRY(store_->read(kFirstLocation + place.location * image_bytes_ + at, sealed));
+      SLALOM_TRY(sealer->open(static_cast<std::uint32_t>(chunk),
+                              sealed.first(sealed.size() - kTagBytes), sealed.last<kTagBytes>()));
+      packed = sealed.data();
+    }
+    kernels_.unpack(f, packed, words, out.data());
     at += sealed.size();
     out = out.subspan(words);
   }
@@ -183,11 +190,20 @@ void StockedPads::destroy(const PadTicket& ticket) {
   free_.push_back(ticket.place);
 }
 
-Place* StockedPads::reserve() {
+Result<Place*> StockedPads::reserve() {
   const std::lock_guard lock(mutex_);
   if (free_.empty()) {
-    free_.push_back(&places_.emplace_back());
-    free_.back()->location = places_.size() - 1;
+    std::optional<base::SecretArena> arena;
+    if (store_ == nullptr) {
+      auto memory = base::SecretArena::create(image_bytes_, base::Lock::kWhereAllowed);
+      if (!memory.ok()) return memory.error();
+      arena = std::move(memory).value();
+    }
+    Place& place = places_.emplace_back();
+    place.location = places_.size() - 1;
+    place.arena = std::move(arena);
+    if (place.arena) place.memory = place.arena->take<std::byte>(image_bytes_);
+    free_.push_back(&place);
     free_.reserve(places_.size());
   }
   Place* const place = free_.back();
@@ -198,13 +214,18 @@ Place* StockedPads::reserve() {
 // make computes and seals factors for a few new inference numbers.
 Status StockedPads::make(std::size_t images) {
   const std::lock_guard factory(factory_mutex_);
-  std::vector<Place*> made(images);
+  std::vector<Place*> made;
   Status status;
-  for (Place*& place : made) {
-    place = reserve();
-    place->inference = numbers_.next();
-    const std::uint64_t end = kFirstLocation + (place->location + 1) * image_bytes_;
-    if (status.ok()) status = store_->reserve(end);
+  while (status.ok() && made.size() < images) {
+    const auto place = reserve();
+    if (!place.ok()) {
+      status = place.error();
+      break;
+    }
+    made.push_back(*place);
+    made.back()->inference = numbers_.next();
+    const std::uint64_t end = kFirstLocation + ((*place)->location + 1) * image_bytes_;
+    if (store_ != nullptr) status = store_->reserve(end);
   }
   for (const auto& [node, layer] : layers_) {
     if (status.ok()) status = make_factors(node, layer, made);
@@ -255,24 +276,29 @@ Status StockedPads::seal(const Place& place, std::uint32_t node, const Layer& la
                          std::span<const std::uint32_t> factors, std::size_t run,
                          std::size_t worker) {
   const std::size_t most = chunk_words(layer.field);
-  Sealer sealer(epoch_.key.reveal(), address(place.inference, node), kernels_);
+  std::optional<Sealer> sealer;
+  if (store_ != nullptr) sealer.emplace(epoch_.key.reveal(), address(place.inference, node));
   auto chunk = static_cast<std::uint32_t>(run * kRunChunks);
-  const std::uint64_t at = kFirstLocation + place.location * image_bytes_ + layer.offset +
-                           chunk * chunk_bytes(layer.field, most);
+  const std::uint64_t at = layer.offset + chunk * chunk_bytes(layer.field, most);
   factors = factors.subspan(chunk * most);
   factors = factors.first(std::min(factors.size(), kRunChunks * most));
-  const auto all = std::span(sealed_).subspan(worker * kRunBytes, kRunBytes);
+  const auto all =
+      sealer ? std::span(sealed_).subspan(worker * kRunBytes, kRunBytes) : place.memory.subspan(at);
   std::span<std::byte> rest = all;
   for (; !factors.empty(); ++chunk) {
     const std::size_t words = std::min(most, factors.size());
     const auto sealed = rest.first(chunk_bytes(layer.field, words));
     kernels_.pack(layer.field, factors.data(), words, sealed.data());
-    sealer.seal(chunk, sealed.first(sealed.size() - kTagBytes), sealed.last<kTagBytes>());
+    if (sealer) {
+      sealer->seal(chunk, sealed.first(sealed.size() - kTagBytes), sealed.last<kTagBytes>());
+    }
     rest = rest.subspan(sealed.size());
     factors = factors.subspan(words);
   }
   // Long writes: the kernel keeps them in larger pieces, which are read twice as fast.
-  return store_->write(at, all.first(all.size() - rest.size()));
+  return sealer ? store_->write(kFirstLocation + place.location * image_bytes_ + at,
+                                all.first(all.size() - rest.size()))
+                : Status{};
 }
 
 Result<std::uint64_t> StockedPads::prepare(std::uint64_t count, Progress progress, void* context) {
@@ -282,7 +308,8 @@ Result<std::uint64_t> StockedPads::prepare(std::uint64_t count, Progress progres
     const std::uint64_t more = count - std::min<std::uint64_t>(count, free_.size());
     const std::uint64_t most = kMostBytes / std::max<std::uint64_t>(image_bytes_, 1);
     if (places_.size() > most || more > most - places_.size()) return kTooMany;
-    SLALOM_TRY(store_->reserve(kFirstLocation + (places_.size() + more) * image_bytes_));
+    const std::uint64_t end = kFirstLocation + (places_.size() + more) * image_bytes_;
+    if (store_ != nullptr) SLALOM_TRY(store_->reserve(end));
   }
   std::uint64_t made = 0;
   while (made < count) {

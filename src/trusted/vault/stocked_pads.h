@@ -9,9 +9,11 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <vector>
 
+#include "base/arena.h"
 #include "base/cpu.h"
 #include "base/secret.h"
 #include "base/thread_pool.h"
@@ -56,9 +58,12 @@ struct StockOptions {
   std::size_t batch = 4;  // images whose factors are computed together
 };
 
-// Place is where the factors of one image lie: a part of the store that is used again and again.
+// Place is where the factors of one image lie: a part of the store that is used again and again,
+// or, without a store, memory of this process.
 struct Place {
-  std::uint64_t location = 0;          // in images
+  std::uint64_t location = 0;  // in images
+  std::optional<base::SecretArena> arena;
+  std::span<std::byte> memory;
   std::uint64_t inference = 0;         // what was sealed last
   std::atomic<std::uint64_t> live{0};  // the same while its ticket is in use
 };
@@ -66,14 +71,15 @@ struct Place {
 // StockedPads computes unblinding factors u = W r mod p (the linear part: zero padding, no bias)
 // for the remote layers of a plan, on this CPU, several images at a time. This is the offline half
 // of the private modes: it costs each layer once per image, in three (p24) or four (p31) limbs.
-// The factors lie sealed in a BlobStore (docs/vault-format.md), the account of them in trusted
-// memory: which inference number lies where, and which numbers are still good. An older or foreign
-// copy of the store fails authentication; nothing that the store says is believed.
+// The factors lie sealed in a BlobStore (docs/vault-format.md) or as they are in memory of this
+// process, the account of them in trusted memory: which inference number lies where, and which
+// numbers are still good. An older or foreign copy of the store fails authentication; nothing that
+// the store says is believed.
 class StockedPads final : public Pads {
  public:
   // nodes: the Linear nodes that run on devices; each has a field. plan, epoch and numbers must
-  // outlive the pads; the store is owned. A store that holds another epoch's stock is emptied
-  // (dead_stock() tells).
+  // outlive the pads; the store is owned (null: memory). A store that holds another epoch's stock
+  // is emptied (dead_stock() tells).
   [[nodiscard]] static Result<std::unique_ptr<StockedPads>> create(
       const model::Plan& plan, const model::Digest& digest, std::span<const std::uint32_t> nodes,
       const Epoch& epoch, InferenceNumbers& numbers, std::unique_ptr<BlobStore> store,
@@ -112,13 +118,14 @@ class StockedPads final : public Pads {
   // address is where everything of one image that belongs to a tensor or node is derived from.
   [[nodiscard]] field::Address address(std::uint64_t inference, std::uint32_t index) const noexcept;
   [[nodiscard]] static bool live(const PadTicket& ticket) noexcept;
-  [[nodiscard]] Place* reserve();
+  // reserve takes a free place or makes one; kUnavailable without memory for it.
+  [[nodiscard]] Result<Place*> reserve();
 
   const model::Digest digest_;
   const Epoch& epoch_;
   const field::Kernels& kernels_;
   InferenceNumbers& numbers_;
-  const std::unique_ptr<BlobStore> store_;
+  const std::unique_ptr<BlobStore> store_;  // or null
   const StockOptions options_;
   base::ThreadPool pool_;  // outlives the engines
   bool dead_stock_ = false;

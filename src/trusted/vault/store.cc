@@ -2,7 +2,6 @@
 #include "vault/store.h"
 
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -28,11 +27,6 @@ Status all(int file, std::uint64_t offset, std::span<Byte> bytes, const Error& e
 }
 
 }  // namespace
-
-// Without memory the descriptor is -1, and reserve and write say that there is no room.
-std::unique_ptr<FileStore> FileStore::in_memory() {
-  return std::make_unique<FileStore>(outside::Descriptor(memfd_create("slalom-pads", MFD_CLOEXEC)));
-}
 
 Status FileStore::write(std::uint64_t offset, std::span<const std::byte> bytes) {
   return all<pwrite>(file_.get(), offset, bytes, kNoRoom);

@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
 
 #include "outside.h"
@@ -31,8 +30,6 @@ class BlobStore {
 class FileStore final : public BlobStore {
  public:
   explicit FileStore(outside::Descriptor file) noexcept : file_(std::move(file)) {}
-  // in_memory is a store of this process's own, for stock that never leaves it.
-  [[nodiscard]] static std::unique_ptr<FileStore> in_memory();
   [[nodiscard]] Status write(std::uint64_t offset, std::span<const std::byte> bytes) override;
   [[nodiscard]] Status read(std::uint64_t offset, std::span<std::byte> out) override;
   [[nodiscard]] Status reserve(std::uint64_t bytes) override;

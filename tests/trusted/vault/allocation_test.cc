@@ -3,12 +3,14 @@
 // is counted from take to destroy.
 #include <gtest/gtest.h>
 #include <openssl/crypto.h>
+#include <sys/mman.h>
 
 #include <array>
 #include <atomic>
 #include <cstdlib>
 #include <memory>
 #include <new>
+#include <utility>
 #include <vector>
 
 #include "base/cpu.h"
@@ -66,10 +68,13 @@ void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept { s
 namespace slalom::vault {
 namespace {
 
-TEST(Allocation, AnInferenceTakesNoMemoryFromItsPads) {
+class Allocation : public ::testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(Stock, Allocation, ::testing::Bool(),
+                         [](const auto& kind) { return kind.param ? "memory" : "store"; });
+
+TEST_P(Allocation, AnInferenceTakesNoMemoryFromItsPads) {
   const base::CpuFeatures cpu = base::detect_cpu();
   const field::Kernels& kernels = field::choose_kernels(cpu);
-  if (kernels.gcm_open == nullptr) GTEST_SKIP() << "this CPU leaves the cipher to libcrypto";
   ASSERT_EQ(kHooked, 1);
   const model::Plan plan = slalom::testing::small_network();
   std::vector<std::uint32_t> nodes;
@@ -87,8 +92,12 @@ TEST(Allocation, AnInferenceTakesNoMemoryFromItsPads) {
   InferenceNumbers numbers;
   StockOptions options;
   options.cpu = cpu;
+  std::unique_ptr<BlobStore> store;
+  if (!GetParam()) {
+    store = std::make_unique<FileStore>(outside::Descriptor(memfd_create("pads", MFD_CLOEXEC)));
+  }
   const auto pads =
-      StockedPads::create(plan, {}, nodes, *epoch, numbers, FileStore::in_memory(), options);
+      StockedPads::create(plan, {}, nodes, *epoch, numbers, std::move(store), options);
   ASSERT_TRUE(pads.ok());
   const std::uint64_t before = allocations;
   ASSERT_TRUE((*pads)->prepare(100, nullptr, nullptr).ok());

@@ -7,7 +7,6 @@
 #include <cstring>
 
 #include "support/vectors.h"
-#include "trusted/field/kernels_test.h"
 
 namespace slalom::vault {
 namespace {
@@ -18,9 +17,7 @@ field::StreamKey key_of(const std::vector<std::byte>& bytes) {
   return key;
 }
 
-using Sealers = field::test::EachKernels;
-
-TEST_P(Sealers, AgreeWithAnotherImplementation) {
+TEST(Sealers, AgreeWithAnotherImplementation) {
   const auto vectors = testing::read_vectors(SLALOM_VECTORS "/sealer.txt");
   ASSERT_EQ(vectors.size(), 5U);
   for (const auto& v : vectors) {
@@ -30,7 +27,7 @@ TEST_P(Sealers, AgreeWithAnotherImplementation) {
     address.inference = v.number("inference");
     address.index = static_cast<std::uint32_t>(v.number("node"));
     const auto chunk = static_cast<std::uint32_t>(v.number("chunk"));
-    Sealer sealer(key_of(v.bytes("epoch_key")), address, kernels());
+    Sealer sealer(key_of(v.bytes("epoch_key")), address);
     auto bytes = v.bytes("plain");
     std::array<std::byte, kTagBytes> tag{};
     sealer.seal(chunk, bytes, tag);
@@ -41,22 +38,20 @@ TEST_P(Sealers, AgreeWithAnotherImplementation) {
   }
 }
 
-class SealedChunk : public Sealers {
+class SealedChunk : public ::testing::Test {
  protected:
   void SetUp() override {
-    Sealers::SetUp();
-    if (IsSkipped()) return;
     for (std::size_t i = 0; i < 32; ++i) key_[i] = static_cast<std::byte>(i);
     address_.inference = 7;
     address_.index = 3;
     sealed_.assign(200, std::byte{42});
-    Sealer(key_, address_, kernels()).seal(5, sealed_, tag_);
+    Sealer(key_, address_).seal(5, sealed_, tag_);
   }
   // opens tries to open the sealed chunk, as changed by the test, under an address.
   [[nodiscard]] bool opens(const field::Address& address, std::uint32_t chunk) {
     auto bytes = sealed_;
     auto tag = tag_;
-    const auto status = Sealer(key_, address, kernels()).open(chunk, bytes, tag);
+    const auto status = Sealer(key_, address).open(chunk, bytes, tag);
     const bool plain = std::count(bytes.begin(), bytes.end(), std::byte{42}) == 200;
     const bool wiped = std::count(bytes.begin(), bytes.end(), std::byte{0}) == 200;
     EXPECT_TRUE(status.ok() ? plain : (wiped && status.error().code == Errc::kRejected));
@@ -69,7 +64,7 @@ class SealedChunk : public Sealers {
   std::array<std::byte, kTagBytes> tag_{};
 };
 
-TEST_P(SealedChunk, OpensOnlyUnderItsOwnAddress) {
+TEST_F(SealedChunk, OpensOnlyUnderItsOwnAddress) {
   EXPECT_TRUE(opens(address_, 5));
   EXPECT_FALSE(opens(address_, 6));
   for (int part = 0; part < 5; ++part) {
@@ -83,7 +78,7 @@ TEST_P(SealedChunk, OpensOnlyUnderItsOwnAddress) {
   }
 }
 
-TEST_P(SealedChunk, EveryFlippedBitIsRejected) {
+TEST_F(SealedChunk, EveryFlippedBitIsRejected) {
   for (std::size_t bit = 0; bit < sealed_.size() * 8; ++bit) {
     const auto mask = static_cast<std::byte>(1U << (bit % 8));
     sealed_[bit / 8] ^= mask;
@@ -97,10 +92,6 @@ TEST_P(SealedChunk, EveryFlippedBitIsRejected) {
     tag_[bit / 8] ^= mask;
   }
 }
-
-auto all() { return ::testing::ValuesIn(field::all_kernels().begin(), field::all_kernels().end()); }
-INSTANTIATE_TEST_SUITE_P(All, Sealers, all(), field::test::kernels_name);
-INSTANTIATE_TEST_SUITE_P(All, SealedChunk, all(), field::test::kernels_name);
 
 }  // namespace
 }  // namespace slalom::vault

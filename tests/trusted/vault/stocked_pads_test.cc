@@ -120,7 +120,8 @@ class StockedPadsTest : public ::testing::Test {
     options.cpu = cpu_;
     options.batch = 3;
     auto pads = StockedPads::create(plan_, digest_, nodes_, epoch, numbers_,
-                                    std::make_unique<SharedStore>(outside_), options);
+                                    in_memory_ ? nullptr : std::make_unique<SharedStore>(outside_),
+                                    options);
     EXPECT_TRUE(pads.ok()) << pads.error().message;
     return std::move(pads).value();
   }
@@ -158,9 +159,21 @@ class StockedPadsTest : public ::testing::Test {
   std::vector<std::uint32_t> nodes_;
   InferenceNumbers numbers_;
   Outside outside_;
+  bool in_memory_ = false;
 };
 
-TEST_F(StockedPadsTest, FactorsAreTheLinearImageOfThePads) {
+// What holds wherever the stock lies.
+class EitherStock : public StockedPadsTest, public ::testing::WithParamInterface<bool> {
+ protected:
+  void SetUp() override {
+    StockedPadsTest::SetUp();
+    in_memory_ = GetParam();
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Stock, EitherStock, ::testing::Bool(),
+                         [](const auto& kind) { return kind.param ? "memory" : "store"; });
+
+TEST_P(EitherStock, FactorsAreTheLinearImageOfThePads) {
   const Epoch epoch = draw();
   const auto pads = open(epoch);
   ASSERT_TRUE(pads->prepare(4, nullptr, nullptr).ok());
@@ -179,7 +192,7 @@ TEST_F(StockedPadsTest, FactorsAreTheLinearImageOfThePads) {
   EXPECT_EQ(pads->take().error().code, Errc::kUnavailable);
 }
 
-TEST_F(StockedPadsTest, NoTwoImagesShareANumberOrAPad) {
+TEST_P(EitherStock, NoTwoImagesShareANumberOrAPad) {
   const Epoch epoch = draw();
   const auto pads = open(epoch, WhenDry::kInline);
   std::set<std::uint64_t> numbers;
@@ -193,7 +206,7 @@ TEST_F(StockedPadsTest, NoTwoImagesShareANumberOrAPad) {
   }
 }
 
-TEST_F(StockedPadsTest, ATicketSaysWhetherItsFactorsLayReady) {
+TEST_P(EitherStock, ATicketSaysWhetherItsFactorsLayReady) {
   const Epoch epoch = draw();
   const auto pads = open(epoch, WhenDry::kInline);
   ASSERT_TRUE(pads->prepare(1, nullptr, nullptr).ok());
@@ -201,7 +214,7 @@ TEST_F(StockedPadsTest, ATicketSaysWhetherItsFactorsLayReady) {
   EXPECT_FALSE(pads->take()->stocked);
 }
 
-TEST_F(StockedPadsTest, ADestroyedTicketOpensNothing) {
+TEST_P(EitherStock, ADestroyedTicketOpensNothing) {
   const Epoch epoch = draw();
   const auto pads = open(epoch, WhenDry::kInline);
   const auto ticket = pads->take();

@@ -21,13 +21,12 @@ std::unique_ptr<BlobStore> temporary_file() {
       outside::Descriptor(open(folder.file("pads").c_str(), O_RDWR | O_CREAT, 0600)));
 }
 
-class Store : public ::testing::TestWithParam<bool> {
+class Store : public ::testing::Test {
  protected:
-  std::unique_ptr<BlobStore> store_ =
-      GetParam() ? temporary_file() : std::unique_ptr<BlobStore>(FileStore::in_memory());
+  std::unique_ptr<BlobStore> store_ = temporary_file();
 };
 
-TEST_P(Store, KeepsWhatWasWritten) {
+TEST_F(Store, KeepsWhatWasWritten) {
   ASSERT_TRUE(store_->reserve(1000).ok());
   const std::vector<std::byte> a(100, std::byte{1});
   const std::vector<std::byte> b(100, std::byte{2});
@@ -41,7 +40,7 @@ TEST_P(Store, KeepsWhatWasWritten) {
   EXPECT_EQ(store_->size(), 0U);
 }
 
-TEST_P(Store, ReadingPastTheEndIsUnavailable) {
+TEST_F(Store, ReadingPastTheEndIsUnavailable) {
   ASSERT_TRUE(store_->reserve(100).ok());
   std::vector<std::byte> out(101);
   const auto status = store_->read(0, out);
@@ -49,9 +48,6 @@ TEST_P(Store, ReadingPastTheEndIsUnavailable) {
   EXPECT_EQ(status.error().code, Errc::kUnavailable);
   EXPECT_FALSE(store_->read(~0ULL - 7, std::span(out).first(8)).ok());
 }
-
-INSTANTIATE_TEST_SUITE_P(Kinds, Store, ::testing::Bool(),
-                         [](const auto& kind) { return kind.param ? "file" : "memory"; });
 
 // A file that may not grow any further, as on a full disk: a child process with RLIMIT_FSIZE.
 TEST(FileStore, FullDiskIsUnavailable) {
