@@ -138,11 +138,12 @@ class RecordingPort final : public channel::Port {
   std::map<std::uint32_t, std::vector<std::byte>> answers_;
 };
 
-// RepeatingPads gives every image the same pads. Factors are sealed once and opened each time.
+// RepeatingPads gives every image the same pads. Factors are sealed once and opened each time, or
+// kept as they are.
 class RepeatingPads final : public vault::Pads {
  public:
-  explicit RepeatingPads(const model::Plan& plan)
-      : kernels_(field::choose_kernels(base::detect_cpu())) {
+  RepeatingPads(const model::Plan& plan, bool in_memory)
+      : in_memory_(in_memory), kernels_(field::choose_kernels(base::detect_cpu())) {
     key_.fill(std::byte{7});
     base::ThreadPool pool(kThreadsOfSetup);
     for (std::uint32_t n = 0; n < plan.nodes.size(); ++n) {
@@ -162,9 +163,14 @@ class RepeatingPads final : public vault::Pads {
     const Sealed& sealed = sealed_.at(node);
     const std::size_t chunk = first / chunk_words(f);
     const std::size_t bytes = out.size() * field::word_bytes(f);
+    const std::byte* const kept = sealed.bytes.data() + first * field::word_bytes(f);
+    if (in_memory_) {
+      kernels_.unpack(f, kept, out.size(), out.data());
+      return {};
+    }
     thread_local std::vector<std::byte> buffer(chunk_words(f) * 4);
-    std::memcpy(buffer.data(), sealed.bytes.data() + first * field::word_bytes(f), bytes);
-    vault::Sealer sealer(key_, address(node), kernels_);
+    std::memcpy(buffer.data(), kept, bytes);
+    vault::Sealer sealer(key_, address(node));
     auto tag = sealed.tags[chunk];
     SLALOM_TRY(sealer.open(static_cast<std::uint32_t>(chunk), {buffer.data(), bytes}, tag));
     kernels_.unpack(f, buffer.data(), out.size(), out.data());
@@ -208,7 +214,11 @@ class RepeatingPads final : public vault::Pads {
     Sealed sealed;
     sealed.bytes.resize(u.size() * field::word_bytes(f));
     kernels_.pack(f, u.data(), u.size(), sealed.bytes.data());
-    vault::Sealer sealer(key_, address(node), kernels_);
+    if (in_memory_) {
+      sealed_[node] = std::move(sealed);
+      return;
+    }
+    vault::Sealer sealer(key_, address(node));
     const std::size_t chunk = chunk_words(f) * field::word_bytes(f);
     for (std::size_t at = 0; at < sealed.bytes.size(); at += chunk) {
       auto& tag = sealed.tags.emplace_back();
@@ -218,6 +228,7 @@ class RepeatingPads final : public vault::Pads {
     sealed_[node] = std::move(sealed);
   }
 
+  const bool in_memory_;
   const field::Kernels& kernels_;
   field::StreamKey key_{};
   std::map<std::uint32_t, Sealed> sealed_;
@@ -259,6 +270,7 @@ struct Mode {
   bool local;
   Integrity integrity;
   Privacy privacy;
+  bool pads_in_memory = false;
 };
 constexpr Mode kModes[] = {
     {"local", true, Integrity::kOff, Privacy::kOff},
@@ -266,6 +278,7 @@ constexpr Mode kModes[] = {
     {"verified", false, Integrity::kPreprocessed, Privacy::kOff},
     {"private", false, Integrity::kOff, Privacy::kPads},
     {"private_verified", false, Integrity::kPreprocessed, Privacy::kPads},
+    {"private_verified_memory", false, Integrity::kPreprocessed, Privacy::kPads, true},
     {"verified_batched", false, Integrity::kBatched, Privacy::kOff},
     {"verified_plain", false, Integrity::kPlain, Privacy::kOff},
 };
@@ -321,7 +334,9 @@ std::unique_ptr<Rig> make_rig(const Network& net, const Mode& mode, std::size_t 
         net.plan, runtime::port_bytes(*net.plan, placement, options) + 8192, micro_batch);
     rig->port->processor_time = threads == 1;
     ports.push_back(rig->port.get());
-    if (mode.privacy != Privacy::kOff) rig->pads = std::make_unique<RepeatingPads>(*net.plan);
+    if (mode.privacy != Privacy::kOff) {
+      rig->pads = std::make_unique<RepeatingPads>(*net.plan, mode.pads_in_memory);
+    }
   }
   auto executor = runtime::Executor::create(*net.plan, placement, options, ports, rig->pads.get());
   if (!executor) stop(executor.error().message);

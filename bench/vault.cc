@@ -4,7 +4,7 @@
 // `ns_word` is nanoseconds of one thread a word.
 //   bench_vault --benchmark_filter=open_factors
 // "file" walks, chunk by chunk, through 77 MB of stock in a temporary file that the kernel has in
-// memory, as the command line does; "memory" through a store of the process's own. The other parts
+// memory, as the command line does; "memory" through stock that is not sealed. The other parts
 // work on one chunk that stays in cache.
 #include <benchmark/benchmark.h>
 #include <fcntl.h>
@@ -45,8 +45,7 @@ void must(const Status& status) {
   std::exit(1);
 }
 
-std::unique_ptr<vault::FileStore> make_store(bool file) {
-  if (!file) return vault::FileStore::in_memory();
+std::unique_ptr<vault::FileStore> make_store() {
   const int made = open("/tmp", O_RDWR | O_TMPFILE, 0600);
   if (made < 0) std::fputs("bench_vault: no file without a name can be made in /tmp\n", stderr);
   return std::make_unique<vault::FileStore>(outside::Descriptor(made));
@@ -71,8 +70,8 @@ struct Stock {
     vault::StockOptions options;
     options.cpu = cpu;
     options.threads = 2;
-    pads = must(
-        vault::StockedPads::create(plan, {}, nodes, epoch, numbers, make_store(file), options));
+    pads = must(vault::StockedPads::create(plan, {}, nodes, epoch, numbers,
+                                           file ? make_store() : nullptr, options));
     (void)must(pads->prepare(kImages, nullptr, nullptr));
     while (tickets.size() < kImages) tickets.push_back(must(pads->take()));
   }
@@ -111,10 +110,9 @@ void open_factors(benchmark::State& state) {
 }
 
 // read_chunk: the host's bytes into private memory.
-template <bool kFile>
 void read_chunk(benchmark::State& state) {
   static const std::unique_ptr<vault::FileStore> store = [] {
-    auto made = make_store(kFile);
+    auto made = make_store();
     must(made->reserve(kImages << 24));
     const std::vector<std::byte> bytes(kImages << 24, std::byte{1});
     must(made->write(0, bytes));
@@ -132,8 +130,8 @@ void read_chunk(benchmark::State& state) {
 }
 
 // decrypt: a chunk is copied, authenticated and decrypted. copy: the copy alone.
-void decrypt(benchmark::State& state, const base::CpuFeatures& cpu) {
-  vault::Sealer sealer({}, {}, field::choose_kernels(cpu));
+void decrypt(benchmark::State& state) {
+  vault::Sealer sealer({}, {});
   std::vector<std::byte> sealed(kBytes);
   std::array<std::byte, vault::kTagBytes> tag{};
   sealer.seal(0, sealed, tag);
@@ -169,11 +167,10 @@ void unpack(benchmark::State& state) {
 
 // keys: what a Sealer costs before its first chunk; ns_word spreads it over a chunk.
 void keys(benchmark::State& state) {
-  const auto& kernels = field::choose_kernels(base::detect_cpu());
   field::Address address;
   for (auto _ : state) {
     ++address.inference;
-    vault::Sealer sealer({}, address, kernels);
+    vault::Sealer sealer({}, address);
     benchmark::DoNotOptimize(&sealer);
   }
   report(state, kWords, kBytes);
@@ -189,20 +186,10 @@ int main(int argc, char** argv) {
     using Named = std::pair<const char*, void (*)(benchmark::State&)>;
     for (const Named& part :
          {Named("open_factors/file", open_factors<true>),
-          Named("open_factors/memory", open_factors<false>), Named("read/file", read_chunk<true>),
-          Named("read/memory", read_chunk<false>), Named("unpack", unpack), Named("copy", copy),
+          Named("open_factors/memory", open_factors<false>), Named("read", read_chunk),
+          Named("unpack", unpack), Named("copy", copy), Named("decrypt", decrypt),
           Named("keys", keys)}) {
       benchmark::RegisterBenchmark(part.first, part.second)->Threads(threads)->UseRealTime();
-    }
-    const base::CpuFeatures here = base::detect_cpu();
-    base::CpuFeatures narrow = here;
-    narrow.vaes = narrow.avx512 = false;
-    for (const auto& way : {std::pair("decrypt/fastest", here), std::pair("decrypt/avx2", narrow),
-                            std::pair("decrypt/libcrypto", base::CpuFeatures{})}) {
-      benchmark::RegisterBenchmark(
-          way.first, [cpu = way.second](benchmark::State& state) { decrypt(state, cpu); })
-          ->Threads(threads)
-          ->UseRealTime();
     }
   }
   benchmark::RunSpecifiedBenchmarks();

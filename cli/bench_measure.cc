@@ -39,6 +39,7 @@ struct Case {
   model::Integrity integrity;
   model::Privacy privacy;
   Precision precision;
+  const char* pad_store = kPadsInMemory;
 };
 
 constexpr auto kInt8 = Precision::kInt8;
@@ -52,6 +53,8 @@ constexpr std::array kCases{
     Case{"verified, plain", true, model::Integrity::kPlain, model::Privacy::kOff, kInt8},
     Case{"private", true, model::Integrity::kOff, model::Privacy::kPads, kInt8},
     Case{"private + verified", true, model::Integrity::kPreprocessed, model::Privacy::kPads, kInt8},
+    Case{"private + verified, sealed pads", true, model::Integrity::kPreprocessed,
+         model::Privacy::kPads, kInt8, kPadsInTemporary},
 };
 
 // wanted says whether one of the names that --only gives, with "|" between, is part of this one.
@@ -135,6 +138,7 @@ class Bench {
     mode.integrity = c.integrity;
     mode.privacy = c.privacy;
     mode.precision = c.precision;
+    mode.pad_store = c.pad_store;
     if (!c.device) mode.devices = {"none"};
     if (single) {
       mode.micro_batch = mode.in_flight = 1;

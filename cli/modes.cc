@@ -80,7 +80,7 @@ void check(const ModeOptions& o) {
         "--precision fp32 is an unprotected baseline; add "
         "--integrity off --privacy off --device none");
   }
-  if (o.privacy == Privacy::kOff && (!o.pad_store.empty() || o.pads_given)) {
+  if (o.privacy == Privacy::kOff && (o.pad_store != kPadsInMemory || o.pads_given)) {
     stop("--pad-store and --pads need --privacy pads");
   }
 }
@@ -104,9 +104,11 @@ void add_mode_options(CLI::App& app, ModeOptions& o) {
       ->default_str("one an image")
       ->each([&o](const std::string&) { o.pads_given = true; })
       ->group(group);
-  app.add_option("--pad-store", o.pad_store, "File of the sealed pads (worthless afterwards)")
-      ->type_name("FILE")
-      ->default_str("a temporary file")
+  app.add_option("--pad-store", o.pad_store,
+                 "Where pads wait: memory (of the trusted process), a file that they are sealed "
+                 "into (worthless afterwards), or temporary (such a file, removed at the end)")
+      ->type_name("FILE|memory|temporary")
+      ->capture_default_str()
       ->group(group);
   add_tuning_options(app, o);
 }
@@ -183,7 +185,7 @@ host::EngineOptions engine_options(const std::string& plan_file, const ModeOptio
   options.in_flight = o.in_flight;
   options.timeout = std::chrono::milliseconds(o.timeout_ms);
   out.modes.when_dry = o.when_dry;
-  out.modes.pad_store = o.pad_store;
+  if (o.pad_store != kPadsInMemory) out.modes.pad_store = o.pad_store;  // "temporary": see Session
   return out;
 }
 

@@ -17,6 +17,11 @@ namespace slalom::cli {
 // kFp32 is the unprotected baseline (baseline/float_engine.h), not a mode of the trusted process.
 enum class Precision { kInt8, kFp32 };
 
+// What --pad-store may say instead of a file: stock stays in the trusted process, or goes to a
+// sealed file that is removed at the end.
+inline constexpr const char* kPadsInMemory = "memory";
+inline constexpr const char* kPadsInTemporary = "temporary";
+
 struct ModeOptions {
   model::Integrity integrity = model::Integrity::kPreprocessed;
   model::Privacy privacy = model::Privacy::kOff;
@@ -31,7 +36,7 @@ struct ModeOptions {
   std::size_t in_flight = 6;
   std::uint64_t timeout_ms = 10'000;
   vault::WhenDry when_dry = vault::WhenDry::kInline;
-  std::string pad_store;    // empty: a temporary file
+  std::string pad_store = kPadsInMemory;
   std::uint64_t pads = 0;   // to make before the first image
   bool pads_given = false;  // false: as many as there are images
   std::string listen;

@@ -125,7 +125,7 @@ Session::Session(const std::string& plan_file, const ModeOptions& options, bool 
 // The key of an earlier process is gone, so its pads can never be used; the trusted process removed
 // them.
 void Session::report_dead_stock() {
-  if (options_.privacy != model::Privacy::kPads || options_.pad_store.empty()) return;
+  if (options_.privacy != model::Privacy::kPads) return;
   if (!unwrap(engine_->pad_stock()).dead_stock) return;
   fmt::print(stderr, "'{}' held pads of a process that has ended; they were removed.\n",
              options_.pad_store);
@@ -155,9 +155,8 @@ Session::~Session() {
 
 host::EngineOptions Session::prepared(const std::string& plan_file) {
   host::EngineOptions out = engine_options(plan_file, options_);
-  if (options_.privacy == model::Privacy::kPads && options_.pad_store.empty()) {
-    if (pad_folder_.empty())
-      pad_folder_ = temporary_folder("the pads (or name a file with --pad-store)");
+  if (options_.privacy == model::Privacy::kPads && options_.pad_store == kPadsInTemporary) {
+    if (pad_folder_.empty()) pad_folder_ = temporary_folder("the pads (or name a file)");
     out.modes.pad_store = (fs::path(pad_folder_) / "pads").string();
   }
   return out;

@@ -166,14 +166,16 @@ class Commands(unittest.TestCase):
 
         expected = codes("--integrity", "off", "--device", "none")
         for options in ([], ["--integrity", "plain"], ["--integrity", "batched"],
-                        ["--privacy", "pads"], ["--privacy", "pads", "--integrity", "off"]):
+                        ["--privacy", "pads"], ["--privacy", "pads", "--integrity", "off"],
+                        ["--privacy", "pads", "--pad-store", "temporary"]):
             self.assertEqual(codes(*options), expected, options)
 
     def test_bench_compares_modes_round_by_round(self):
         done = slalom("bench", self.plan, "--only", "fp32|float32|trusted|verified, pre|private +", "--repeat", 3,
                       "--seconds", 0.02, "--latency", 0.02, "--link", 10, "--json")
         self.assertEqual(done.returncode, DONE, done.stderr)
-        names = ["float32 baseline", "trusted only, int8", "verified, preprocessed", "private + verified"]
+        names = ["float32 baseline", "trusted only, int8", "verified, preprocessed", "private + verified",
+                 "private + verified, sealed pads"]
         rounds = re.findall(r"(?m)^round (\d) of 3: (.*) \.\.\.$", done.stderr)
         self.assertEqual(rounds, [(str(r), name) for r in (1, 2, 3) for name in names])
         out = json.loads(done.stdout)
@@ -383,6 +385,10 @@ class Commands(unittest.TestCase):
         out = json.loads(done.stdout)
         self.assertIsNotNone(out["outputs"][0])
         self.assertIsNone(out["outputs"][1])
+
+    def test_more_pads_than_memory_holds_are_refused_with_a_hint(self):
+        self.expect(slalom("run", self.plan, "--input", "random:1", "--privacy", "pads", "--pads", 10**12),
+                    UNAVAILABLE, "memory", "--pad-store")
 
     def test_pads_of_a_process_that_has_ended_are_reported_and_removed(self):
         with tempfile.TemporaryDirectory() as name:

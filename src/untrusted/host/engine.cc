@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <fstream>
 #include <limits>
 #include <thread>
 #include <utility>
@@ -87,10 +88,23 @@ Outcome<session::Configure> to_message(const Modes& modes) {
   return out;
 }
 
-// free_bytes of the file system where a path lies; 0 if nobody knows.
+// available_memory is what Linux thinks that programs can still take, in bytes.
+std::uint64_t available_memory() {
+  std::ifstream info("/proc/meminfo");
+  for (std::string name, unit; std::getline(info, name, ':');) {
+    std::uint64_t kib = 0;
+    info >> kib;
+    if (name == "MemAvailable") return kib * 1024;
+    std::getline(info, unit);
+  }
+  return 0;
+}
+
+// free_bytes of the file system where a path lies, or, without one, of memory; 0 if nobody knows.
 std::uint64_t free_bytes(const std::string& path) {
   struct statvfs status {};
-  if (path.empty() || statvfs(path.c_str(), &status) != 0) return 0;
+  if (path.empty()) return available_memory();
+  if (statvfs(path.c_str(), &status) != 0) return 0;
   return std::uint64_t{status.f_bavail} * status.f_frsize;
 }
 
@@ -322,17 +336,18 @@ Done RunningEngine::reconfigure(const Modes& modes) {
 Outcome<PadStock> RunningEngine::pad_stock() {
   const auto stock = explained(client_->stock());
   if (!stock) return stock.failure();
-  return PadStock{stock->images, stock->bytes_per_image,
-                  free_bytes(modes_ ? modes_->pad_store : ""), stock->dead_stock};
+  return PadStock{stock->images, stock->bytes_per_image, modes_ ? free_bytes(modes_->pad_store) : 0,
+                  stock->dead_stock};
 }
 
 Outcome<std::uint64_t> RunningEngine::prepare(std::uint64_t count, const Progress& progress) {
   const auto stock = pad_stock();
   if (!stock) return stock.failure();
-  const bool known = modes_ && !modes_->pad_store.empty();
   const std::uint64_t each = std::max<std::uint64_t>(stock->bytes_per_image, 1);
-  if (known && count > stock->free_bytes / each) {
-    return Failure{Errc::kUnavailable, "the disk of '" + modes_->pad_store + "' has room for " +
+  if (modes_ && count > stock->free_bytes / each) {
+    const std::string where = modes_->pad_store.empty() ? "memory (a file may have more: --pad-store)"
+                                                        : "the disk of '" + modes_->pad_store + "'";
+    return Failure{Errc::kUnavailable, where + " has room for " +
                                            std::to_string(stock->free_bytes / each) + " pads of " +
                                            std::to_string(each) + " bytes, not for " +
                                            std::to_string(count)};
