@@ -209,8 +209,8 @@ class Commands(unittest.TestCase):
             self.assertGreater(modes[name]["memory"]["trusted_peak_bytes"], self.plan.stat().st_size)
         self.assertEqual(modes[names[1]]["link"]["layers"], [])
         # Words of three bytes go out in place of codes.
-        verified, private = (modes[n]["link"]["bytes_out_per_image"] for n in names[2:])
-        self.assertEqual(private, 3 * verified)
+        verified, private, sealed = (modes[n]["link"]["bytes_out_per_image"] for n in names[2:])
+        self.assertEqual((private, sealed), (3 * verified, 3 * verified))
 
     def test_bench_of_one_round_without_latency(self):
         words = ("bench", self.plan, "--only", "trusted", "--repeat", 1, "--seconds", 0.02, "--latency", 0)
@@ -387,8 +387,9 @@ class Commands(unittest.TestCase):
         self.assertIsNone(out["outputs"][1])
 
     def test_more_pads_than_memory_holds_are_refused_with_a_hint(self):
-        self.expect(slalom("run", self.plan, "--input", "random:1", "--privacy", "pads", "--pads", 10**12),
-                    UNAVAILABLE, "memory", "--pad-store")
+        done = slalom("run", self.plan, "--input", "random:1", "--privacy", "pads", "--pads", 10**12)
+        self.assertEqual(done.returncode, UNAVAILABLE, done.stderr)
+        self.assertRegex(done.stderr, r"(?m)^slalom: memory has room for \d+ pads .*--pad-store FILE$")
 
     def test_pads_of_a_process_that_has_ended_are_reported_and_removed(self):
         with tempfile.TemporaryDirectory() as name:

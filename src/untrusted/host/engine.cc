@@ -345,12 +345,12 @@ Outcome<std::uint64_t> RunningEngine::prepare(std::uint64_t count, const Progres
   if (!stock) return stock.failure();
   const std::uint64_t each = std::max<std::uint64_t>(stock->bytes_per_image, 1);
   if (modes_ && count > stock->free_bytes / each) {
-    const std::string where = modes_->pad_store.empty() ? "memory (a file may have more: --pad-store)"
-                                                        : "the disk of '" + modes_->pad_store + "'";
-    return Failure{Errc::kUnavailable, where + " has room for " +
-                                           std::to_string(stock->free_bytes / each) + " pads of " +
-                                           std::to_string(each) + " bytes, not for " +
-                                           std::to_string(count)};
+    const bool memory = modes_->pad_store.empty();
+    return Failure{Errc::kUnavailable,
+                   (memory ? "memory" : "the disk of '" + modes_->pad_store + "'") +
+                       " has room for " + std::to_string(stock->free_bytes / each) + " pads of " +
+                       std::to_string(each) + " bytes, not for " + std::to_string(count) +
+                       (memory ? "; a file may have more: --pad-store FILE" : "")};
   }
   return explained(client_->prepare(count, progress));
 }

@@ -51,9 +51,8 @@ Status CpuDevice::load(std::shared_ptr<const model::Plan> plan, std::size_t max_
   for (std::size_t i = 0; i < plan->nodes.size(); ++i) {
     const JobLayer* layer = table->find(i);
     if (layer == nullptr) continue;
-    auto engine = linear::make_engine(
-        std::get<model::Linear>(plan->nodes[i].op),
-        {.cpu = options_.cpu, .pool = pool_, .max_batch = max_batch});
+    auto engine = linear::make_engine(std::get<model::Linear>(plan->nodes[i].op),
+                                      {.cpu = options_.cpu, .pool = pool_, .max_batch = max_batch});
     if (!engine) return engine.error();
     engines[i] = std::move(engine).value();
     largest = std::max(largest, layer->out_elements);
