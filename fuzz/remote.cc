@@ -76,9 +76,7 @@ std::shared_ptr<const model::Plan> small_plan() {
   return std::make_shared<const model::Plan>(b.finish({y, z}));
 }
 
-CpuDevice make_cpu() {
-  return CpuDevice({.cpu = base::detect_cpu(), .threads = 1});
-}
+CpuDevice make_cpu() { return CpuDevice({.cpu = base::detect_cpu(), .threads = 1}); }
 
 void serve_hostile_client(Bytes bytes) {
   static const auto plan = small_plan();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // slalom-trusted as it is started: exact arguments, and protected before it says anything.
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -21,6 +22,8 @@ pid_t start(const std::vector<std::string>& arguments, int socket) {
   const pid_t child = fork();
   if (child != 0) return child;
   if (dup2(socket, 5) != 5 || dup2(socket, 6) != 6) _exit(100);
+  // The socket may have been one of them, and then closes with exec.
+  if (fcntl(5, F_SETFD, 0) != 0 || fcntl(6, F_SETFD, 0) != 0) _exit(100);
   std::vector<char*> values{const_cast<char*>("slalom-trusted")};
   for (const std::string& a : arguments) values.push_back(const_cast<char*>(a.c_str()));
   values.push_back(nullptr);

@@ -32,7 +32,7 @@
 #define SLALOM_ISA_AVX512 "avx512f,avx512bw,avx512dq,avx512vl,avx512cd"
 #define SLALOM_ISA_AVX512_VNNI "avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx512vnni"
 // IFMA, VBMI, VNNI and wide AES together: Ice Lake, Zen 4 and later.
-#define SLALOM_ISA_AVX512_IFMA                                                             \
+#define SLALOM_ISA_AVX512_IFMA \
   "avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx512ifma,avx512vbmi,avx512vnni,aes,vaes"
 #define SLALOM_ISA_AES "aes"
 #define SLALOM_ISA_RDSEED "rdseed"
