@@ -23,6 +23,7 @@ struct Options {
   std::string listen;
   std::size_t max_batch = 4;
   std::size_t threads = 0;
+  std::string trace;
 };
 
 // The worker is a program of its own; this only becomes it.
@@ -33,6 +34,11 @@ int device(const Options& o) {
         fmt::format("a worker at the Unix socket '{}' needs a MODEL; only one that listens at "
                     "HOST:PORT gets it from the host",
                     o.listen));
+  }
+  if (!o.trace.empty() && device::remote::parse_address(o.listen)) {
+    throw Stop(Errc::kInvalidArgument,
+               "--trace is for a worker at a Unix socket; of one at HOST:PORT the host's own "
+               "slalom run --trace shows the jobs");
   }
   std::error_code error;
   const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
@@ -49,6 +55,7 @@ int device(const Options& o) {
     words.push_back(std::move(value));
   };
   if (!o.plan.empty()) add("--plan", o.plan);
+  if (!o.trace.empty()) add("--trace", o.trace);
   if (o.threads > 0) add("--threads", fmt::format("{}", o.threads));
   std::vector<char*> argv;
   argv.reserve(words.size() + 1);
@@ -88,6 +95,9 @@ Action define_device(CLI::App& app) {
   app.add_option("--threads", o->threads, "Threads (0: all)")
       ->type_name("N")
       ->capture_default_str();
+  app.add_option("--trace", o->trace,
+                 "Write a timeline of a host's jobs when it goes (see slalom run --trace)")
+      ->type_name("FILE");
   app.footer(
       "Runs a device worker by hand. It computes linear layers and is never trusted.\n\n"
       "Example, on one machine:\n"

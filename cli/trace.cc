@@ -58,7 +58,7 @@ Timeline::Timeline(std::string file, const ModeOptions& mode)
   if (std::none_of(devices_.begin(), devices_.end(), is_ours)) {
     throw Stop(Errc::kInvalidArgument,
                "--trace shows what workers do that this command starts; with --device unix: give "
-               "--trace to slalom-device, with --device none there is nothing to show");
+               "--trace to slalom device, with --device none there is nothing to show");
   }
   folder_ = temporary_folder("the timeline");
 }

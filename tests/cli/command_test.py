@@ -312,14 +312,20 @@ class Commands(unittest.TestCase):
 
     def test_device_by_hand(self):
         socket = self.at / "worker.sock"
-        worker = subprocess.Popen([BIN / "slalom", "device", self.plan, "--listen", socket],
+        trace = self.at / "by_hand.json"
+        worker = subprocess.Popen([BIN / "slalom", "device", self.plan, "--listen", socket, "--trace", trace],
                                   stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
         try:
             self.wait_for(socket)
             done = slalom("run", self.plan, "--input", "random:2", "--json", "--device",
                           f"unix:{socket}")
             self.assertEqual(done.returncode, DONE, done.stderr)
-            self.assertGreater(json.loads(done.stdout)["checks"]["performed"], 0)
+            layers = json.loads(done.stdout)["checks"]["layers"]
+            self.assertGreater(layers, 0)
+            self.wait_for(trace)
+            jobs = [e for e in json.loads(trace.read_text())["traceEvents"] if "bytes_in" in e.get("args", ())]
+            self.assertEqual(len(jobs), layers)  # of one micro-batch
+            self.expect(slalom("device", "--listen", "127.0.0.1:0", "--trace", trace), USAGE, "--trace")
         finally:
             worker.send_signal(signal.SIGTERM)
             worker.wait(10)

@@ -124,6 +124,7 @@ void add_gaps(Events& events, const std::vector<Trace::Job>& jobs, const model::
     life.jobs.push_back(&job);
   }
   std::vector<const Life*> order;
+  order.reserve(lives.size());
   for (const auto& [attempt, life] : lives) order.push_back(&life);
   std::sort(order.begin(), order.end(),
             [](const Life* a, const Life* b) { return a->first < b->first; });
