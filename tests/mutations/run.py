@@ -114,7 +114,8 @@ def table(found):
         result = found.get(key(case), "not run")
         caught += good(result)
         if area != last:
-            lines += ["", f"## {area.replace('_', ' ').capitalize()}", "", "| rule | mutation | file | caught by |", "| --- | --- | --- | --- |"]
+            title = re.sub("^[0-9]_", "", area).replace("_", " ").capitalize()
+            lines += ["", f"## {title}", "", "| rule | mutation | file | caught by |", "| --- | --- | --- | --- |"]
             last = area
         name = f"`{result}`" if good(result) else f"**{result.splitlines()[0]}**"
         file = pathlib.PurePath(case["file"]).relative_to("src/trusted")

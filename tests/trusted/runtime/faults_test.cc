@@ -366,6 +366,22 @@ TEST(Faults, ASlotServesAgainOnlyWhenTheDeviceOwesNothingForIt) {
   EXPECT_EQ(rig.ports[0]->most_waiting, 2U);
 }
 
+// Each port numbers its requests from 1: the numbers of one say nothing of the other's answers.
+TEST(Faults, AnAnswerOfOneDeviceIsNotTakenForAnothers) {
+  Rig rig(small_network());
+  rig.num_ports = 2;
+  rig.options.micro_batch = 1;
+  rig.options.in_flight = 2;
+  rig.start();
+  int turns = 0;
+  rig.ports[0]->reply = [&](const channel::Request&) {
+    return ++turns % 50 == 0 ? Reply::kAnswer : Reply::kSilent;
+  };
+  const auto images = random_images(rig.plan, 6, 1);
+  rig.expect_right(images, expected_outputs(rig.plan, images));
+  EXPECT_GT(turns, 0);
+}
+
 // A worker keeps what it was sent by attempt: a second executor's must not be taken for the
 // first's.
 TEST(Faults, ExecutorsThatFollowEachOtherShareNoAttempt) {
