@@ -336,6 +336,14 @@ TEST_F(ServerTest, OnlyImagesAndItsEndBelongToARun) {
   }
 }
 
+TEST_F(ServerTest, AfterABrokenRunNothingIsAnswered) {
+  start();
+  send(Kind::kRun);
+  send(Kind::kReport);  // has no place in a run
+  static_cast<void>(wire_->send(Kind::kReport));
+  expect_end();
+}
+
 // A client that is told of its breach sees the end, whoever else holds the socket.
 TEST_F(ServerTest, ABreachIsHungUpOnAtOnce) {
   auto [ours, theirs] = socket_pair();

@@ -275,6 +275,25 @@ TEST_F(StockedPadsTest, OnlyWholeChunksOfALayerAreGiven) {
   EXPECT_TRUE(factors(*pads, *ticket, node, out).ok());
 }
 
+TEST_F(StockedPadsTest, FactorsBeginWithAChunk) {
+  testing::PlanBuilder b;
+  plan_ = b.finish({b.conv(b.input({66, 66, 1}), {.out_c = 4})});  // 17,424 words
+  nodes_ = {0};
+  const Epoch epoch = draw();
+  const auto pads = open(epoch, WhenDry::kInline);
+  const auto ticket = pads->take();
+  ASSERT_TRUE(ticket.ok());
+  const field::Field f = *std::get<model::Linear>(plan_.nodes[0].op).field;
+  std::vector<std::uint32_t> whole;
+  ASSERT_TRUE(factors(*pads, *ticket, 0, whole).ok());
+  const std::size_t chunk = Pads::chunk_words(f);
+  std::vector<std::uint32_t> out(whole.size() - chunk);
+  ASSERT_TRUE(pads->open_factors(*ticket, 0, f, chunk, out).ok());
+  EXPECT_TRUE(std::equal(out.begin(), out.end(), whole.end() - static_cast<long>(out.size())));
+  out.resize(chunk);
+  EXPECT_EQ(pads->open_factors(*ticket, 0, f, 1, out).error().code, Errc::kInternal);
+}
+
 TEST_F(StockedPadsTest, AStoreThatIsCutIsUnavailable) {
   const Epoch epoch = draw();
   const auto pads = open(epoch, WhenDry::kInline);
