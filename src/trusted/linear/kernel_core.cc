@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <array>
 
 #include "base/round_up.h"
 #include "linear/core.h"
@@ -61,7 +62,7 @@ class GemmCore final : public Core {
                .dst_stride = shape.stride};
     for (std::size_t g = 0; g < c.groups; ++g) {
       t.src = job.src + g * c.group_in() * tiling_.element_bytes();
-      t.weights = packed_.data() + (shape.first + g * group_columns_) * column_weights();
+      t.weights = weights() + (shape.first + g * group_columns_) * column_weights();
       t.init = job.init + g * c.group_out();
       t.dst = job.sums + g * c.group_out();
       kernels_.gemm(t);
@@ -106,21 +107,23 @@ class GemmCore final : public Core {
     }
   }
 
-  void pack(const std::int8_t* weights) {
+  [[nodiscard]] std::int8_t* weights() noexcept { return packed_[0].bytes.data(); }
+
+  void pack(const std::int8_t* from_plan) {
     const Conv& c = tiling_.conv;
-    packed_.assign(c.groups * group_columns_ * column_weights(), 0);
+    packed_.resize(base::div_up(c.groups * group_columns_ * column_weights(), sizeof(Line)));
     corrections_.assign(parts_.size() - 1, std::vector<std::int32_t>(columns_, 0));
     for (std::size_t o = 0; o < c.out.c; ++o) {
       const std::size_t column = o % c.group_out();
       const std::size_t block = column / kernels_.columns * kernels_.columns;
       const std::size_t step = std::min(kernels_.columns, group_columns_ - block) * per_step_;
-      std::int8_t* to = packed_.data() +
+      std::int8_t* to = weights() +
                         (o / c.group_out() * group_columns_ + block) * column_weights() +
                         (column - block) * per_step_;
       std::size_t part = 0;
       for (std::size_t s = 0; s < segments_.size(); ++s) {
         const Segment& segment = segments_[s];
-        const std::int8_t* from = weights + o * c.terms() + segment.weight;
+        const std::int8_t* from = from_plan + o * c.terms() + segment.weight;
         std::int8_t* at = to + segment.first_step * step;
         if (s == parts_[part + 1]) ++part;
         for (std::size_t i = 0; i < segment.terms; ++i) {
@@ -139,7 +142,11 @@ class GemmCore final : public Core {
   std::size_t part_terms_ = 0;
   std::size_t steps_ = 0;
   bool tight_ = true;  // no step reads beyond its run
-  std::vector<std::int8_t> packed_;
+  // Whole cache lines: kernels load 64 bytes at a time.
+  struct alignas(64) Line {
+    std::array<std::int8_t, 64> bytes;
+  };
+  std::vector<Line> packed_;
 };
 
 class DepthwiseCore final : public Core {
@@ -194,6 +201,7 @@ class DepthwiseCore final : public Core {
 std::unique_ptr<Core> make_kernel_core(const ConvStage& stage, const Kernels& kernels,
                                        const TilingTarget& target) {
   TilingTarget own = target;
+  own.tile_budget = kernels.tile_budget;
   if (stage.conv.depthwise() && stage.conv.out.c == stage.conv.in.c) {
     own.format = Format::kWords;
     own.channel_step = own.column_step = own.chunk_step = kernels.depthwise_step;

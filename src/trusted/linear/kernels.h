@@ -126,6 +126,9 @@ struct Kernels {
   std::size_t step_multiple = 1;   // a segment's steps are padded to a multiple of this
   std::size_t lanes = 0;           // columns are padded to a multiple of this
   std::size_t columns = 0;         // of a full block of columns
+  // What a tile and its sums should take of the second-level cache, beside the weights that stream
+  // through it: of 1 MiB and up, in bytes.
+  std::size_t tile_budget = std::size_t{192} * 1024;
   std::size_t depthwise_step = 0;  // channels are padded to a multiple of this
   Digits p24, p31, sums;
   [[nodiscard]] const Digits& words(field::Field f) const noexcept {

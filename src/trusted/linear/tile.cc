@@ -10,9 +10,6 @@
 namespace slalom::linear {
 namespace {
 
-// A tile and its sums should take about this much of a second-level cache of 1 MiB and up, beside
-// the weights that stream through it.
-constexpr std::size_t kTileBudget = std::size_t{192} * 1024;
 // Fewer positions than this leave the weights' loads uncovered.
 constexpr std::size_t kFewPositions = 48;
 
@@ -61,10 +58,10 @@ Tiling make_tiling(const model::Conv& conv, const TilingTarget& target) noexcept
     return !target.whole && t.conv.groups == 1 && columns % (2 * t.chunks * target.chunk_step) == 0;
   };
   t.rows = total;
-  while (t.rows > 1 && bytes(t.rows) > kTileBudget) {
+  while (t.rows > 1 && bytes(t.rows) > target.tile_budget) {
     t.rows = std::max<std::size_t>(1, t.rows - base::div_up(t.rows, 16));
   }
-  while (t.rows == 1 && bytes(1) > 4 * kTileBudget && can_split_columns()) t.chunks *= 2;
+  while (t.rows == 1 && bytes(1) > 4 * target.tile_budget && can_split_columns()) t.chunks *= 2;
   while (images * base::div_up(total, t.rows) * t.chunks < wanted) {
     if (t.rows > 1 && t.rows * width > kFewPositions) {
       t.rows = base::div_up(t.rows, 2);

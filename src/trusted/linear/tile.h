@@ -58,6 +58,7 @@ struct TilingTarget {
   Format format = Format::kBytes;
   std::size_t channel_step = 1;  // input channels of the tile are padded to a multiple of this
   std::size_t column_step = 1;   // output channels are computed in multiples of this
+  std::size_t tile_budget = 0;   // bytes of a tile and its sums
   std::size_t chunk_step = 1;    // and cut into chunks in multiples of this
   std::size_t threads = 1;
   std::size_t max_batch = 1;

@@ -164,6 +164,7 @@ constexpr Kernels with_tiles(const Kernels& vnni) noexcept {
   out.name = Registers::kName;
   out.step_multiple = kTileSteps;
   out.columns = 2 * kTileColumns;
+  out.tile_budget = std::size_t{512} * 1024;  // these processors have 2 MiB
   out.gemm = TileGemm<Registers>::run;
   out.for_short_runs = &vnni;
   return out;
