@@ -17,6 +17,7 @@ import json
 import pathlib
 import re
 import sys
+import textwrap
 from typing import Optional
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -340,8 +341,13 @@ class Drawing:
         title = f"{model}, images/s {self.on(machine)}"
         if top:
             title += f"; {top.label}, nothing protected: {number(top.rate)}"
-        figure.suptitle(title, fontsize=11, x=0.01, ha="left")
+        self.headline(figure, title)
         self.save(figure, f"{machine}-{model}")
+
+    @staticmethod
+    def headline(figure, text):
+        """Some 11 characters of this size fill an inch."""
+        figure.suptitle(textwrap.fill(text, int(11 * figure.get_figwidth())), fontsize=11, x=0.01, ha="left")
 
     def panel(self, axis, case):
         rows = case.rows
@@ -368,7 +374,7 @@ class Drawing:
                       bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.8})
         axis.set_yticks(range(len(rows)), [name_of(r) for r in rows])
         axis.set_ylim(len(rows) - 0.4, -0.6)
-        axis.set_xlim(0, 1.58 * longest)
+        axis.set_xlim(0, 2.0 * longest)
         axis.xaxis.grid(True, color=GRID, zorder=0)
         axis.set_axisbelow(True)
         axis.tick_params(axis="y", length=0)
@@ -410,7 +416,7 @@ class Drawing:
             axis.set_title(model, fontsize=10, loc="left")
             axis.set_xlabel("trusted threads")
         axes[0][0].set_ylabel("images/s")
-        figure.suptitle(f"Rates over trusted threads {self.on(machine)}", fontsize=11, x=0.01, ha="left")
+        self.headline(figure, f"Rates over trusted threads {self.on(machine)}")
         figure.legend(seen.values(), seen.keys(), loc="outside lower center", ncols=4, fontsize=8)
         self.save(figure, f"{machine}-threads")
 
@@ -438,7 +444,7 @@ class Drawing:
             axis.xaxis.grid(True, color=GRID, zorder=0)
             axis.set_title(model, fontsize=10, loc="left")
             axis.set_xlabel("ms an image: p50 (dot) to p99")
-        figure.suptitle(f"One image at a time {self.on(machine)}", fontsize=11, x=0.01, ha="left")
+        self.headline(figure, f"One image at a time {self.on(machine)}")
         self.save(figure, f"{machine}-latency")
 
 
