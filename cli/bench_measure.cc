@@ -183,14 +183,15 @@ class Bench {
   void measure(const Case& c, bool first) {
     Session& session = session_of(c, first && c.device);
     BenchRow& row = row_of(c);
-    const std::uint64_t pipeline = options_.mode.micro_batch * options_.mode.in_flight;
+    row.micro_batch = session.micro_batch();
+    const std::uint64_t pipeline = row.micro_batch * options_.mode.in_flight;
     const auto filling = [](double rate, double seconds) {
       return static_cast<std::uint64_t>(std::llround(std::ceil(rate * seconds)));
     };
     const std::uint64_t warm =
         first ? pipeline
               : std::clamp<std::uint64_t>(filling(row.samples[0].rate(), options_.seconds / 5),
-                                          options_.mode.micro_batch, pipeline);
+                                          row.micro_batch, pipeline);
     session.make_pads(warm);
     const double rate = static_cast<double>(warm) / timed(session, warm);
     const std::uint64_t images =

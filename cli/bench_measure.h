@@ -58,6 +58,7 @@ struct BenchRow {
   std::vector<BenchSample> samples;  // one a round
   runtime::Stats total;              // of all rounds
   std::vector<LayerTraffic> link;
+  std::size_t micro_batch = 0;  // that the rounds ran with
   std::optional<BenchLatency> latency;
   // The most memory of the trusted process, from its start to the end of the mode's first
   // measurement; nothing where it cannot be seen, and why.

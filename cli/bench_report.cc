@@ -195,6 +195,7 @@ nlohmann::json row_json(const BenchOptions& o, const std::vector<BenchRow>& rows
           {"memory", memory_json(row)},
           {"checks", checks_json(row.total)},
           {"layers_outside", layers_outside(row.total)},
+          {"micro_batch", row.micro_batch},
           {"timing", timing_json(row.total, pads_s)},
           {"bytes_out", row.total.bytes_out},
           {"bytes_in", row.total.bytes_in},

@@ -149,10 +149,13 @@ void add_tuning_options(CLI::App& app, ModeOptions& o) {
   app.add_flag("--unbound", o.unbound,
                "Let threads move between processors: when other programs compute beside this one")
       ->group(tuning);
-  app.add_option("--micro-batch", o.micro_batch, "Images that share one request to a device")
+  app.add_option("--micro-batch", o.micro_batch,
+                 "Images that share one request to a device; if not given, a planned placement "
+                 "may come with half or twice as many")
       ->type_name("N")
-      ->check(CLI::Range(1, 256))
+      ->check(CLI::Range(1, kMostMicroBatch))
       ->capture_default_str()
+      ->each([&o](const std::string&) { o.micro_batch_given = true; })
       ->group(tuning);
   app.add_option("--in-flight", o.in_flight, "Micro-batches at work at the same time")
       ->type_name("N")

@@ -17,6 +17,8 @@ namespace slalom::cli {
 // kFp32 is the unprotected baseline (baseline/float_engine.h), not a mode of the trusted process.
 enum class Precision { kInt8, kFp32 };
 
+inline constexpr int kMostMicroBatch = 256;
+
 // What --pad-store may say instead of a file: stock stays in the trusted process, or goes to a
 // sealed file that is removed at the end.
 inline constexpr const char* kPadsInMemory = "memory";
@@ -33,6 +35,7 @@ struct ModeOptions {
   std::size_t tcp_streams = 4;
   bool unbound = false;
   std::size_t micro_batch = 4;
+  bool micro_batch_given = false;  // false: a planned placement may come with another
   std::size_t in_flight = 6;
   std::uint64_t timeout_ms = 10'000;
   vault::WhenDry when_dry = vault::WhenDry::kInline;

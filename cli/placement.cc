@@ -14,6 +14,7 @@
 #include <nlohmann/json.hpp>
 #include <system_error>
 #include <thread>
+#include <variant>
 
 #include "cli/failure.h"
 #include "cli/results.h"
@@ -45,12 +46,12 @@ std::string processor() {
 
 // key_of is everything that a measured placement depends on.
 std::string key_of(const model::Digest& digest, const ModeOptions& o) {
-  return fmt::format("1|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}", hex(digest),
+  return fmt::format("2|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}", hex(digest),
                      integrity_name(o.integrity), privacy_name(o.privacy),
-                     fmt::join(o.devices, ","), o.trusted_threads, o.device_threads, o.micro_batch,
-                     o.in_flight, o.optimise, fmt::join(o.keep_inside, ","),
-                     fmt::join(o.send_out, ","), o.soundness_bits, o.unbound, processor(),
-                     std::thread::hardware_concurrency());
+                     o.pad_store == kPadsInMemory, o.micro_batch_given, fmt::join(o.devices, ","),
+                     o.trusted_threads, o.device_threads, o.micro_batch, o.in_flight, o.optimise,
+                     fmt::join(o.keep_inside, ","), fmt::join(o.send_out, ","), o.soundness_bits,
+                     o.unbound, processor(), std::thread::hardware_concurrency());
 }
 
 // FNV-1a names the file; the whole key is inside.
@@ -61,14 +62,34 @@ fs::path file_of(const std::string& key) {
   return folder.empty() ? fs::path() : folder / fmt::format("placement-{:016x}.json", hash);
 }
 
-void remember(const std::string& key, const runtime::Placement& placement) {
+void remember(const std::string& key, const planner::Planned& planned) {
   const fs::path file = file_of(key);
   if (file.empty()) return;
   std::error_code error;
   fs::create_directories(file.parent_path(), error);
   const fs::path fresh = file.string() + fmt::format(".{}", ::getpid());
-  std::ofstream(fresh) << nlohmann::json{{"key", key}, {"remote", placement.remote}};
+  std::ofstream(fresh) << nlohmann::json{
+      {"key", key}, {"remote", planned.placement.remote}, {"micro_batch", planned.micro_batch}};
   fs::rename(fresh, file, error);  // where nothing can be kept, it is measured again
+}
+
+// other_micro_batches are half as many images, and twice as many where what lies between the
+// processes then stays small.
+std::vector<std::size_t> other_micro_batches(const model::Plan& plan, const ModeOptions& o) {
+  constexpr std::size_t kMostBytes = std::size_t{256} << 20;
+  std::size_t words = 0;  // of an image's largest layer, in and out
+  for (const model::Node& node : plan.nodes) {
+    if (const auto* layer = std::get_if<model::Linear>(&node.op)) {
+      words = std::max(words, layer->in().elements() + layer->out().elements());
+    }
+  }
+  std::vector<std::size_t> out;
+  if (o.micro_batch > 1) out.push_back(o.micro_batch / 2);
+  const std::size_t twice = 2 * o.micro_batch;
+  if (twice <= kMostMicroBatch && words * 4 * twice * o.in_flight <= kMostBytes) {
+    out.push_back(twice);
+  }
+  return out;
 }
 
 }  // namespace
@@ -145,33 +166,36 @@ std::optional<runtime::Placement> simple_placement(const model::Plan& plan, cons
 planner::Planned plan_placement(host::Engine& engine, const host::Modes& modes,
                                 const ModeOptions& o) {
   const model::Plan& plan = *engine.plan();
-  const planner::Wanted wanted{.objective = o.optimise == "latency"
-                                                ? planner::Objective::kLatency
-                                                : planner::Objective::kThroughput,
-                               .overrides = overrides_of(plan, o),
-                               .devices = std::max<std::size_t>(1, o.devices.size())};
+  planner::Wanted wanted{.objective = o.optimise == "latency" ? planner::Objective::kLatency
+                                                              : planner::Objective::kThroughput,
+                         .overrides = overrides_of(plan, o),
+                         .devices = std::max<std::size_t>(1, o.devices.size())};
+  if (!o.micro_batch_given) wanted.micro_batches = other_micro_batches(plan, o);
   auto planned = unwrap(planner::make_plan(
       engine, modes, wanted, random_images(plan),
       [](const std::string& what) { fmt::print(stderr, "Placement: {} ...\n", what); }));
-  remember(key_of(engine.digest(), o), planned.placement);
+  remember(key_of(engine.digest(), o), planned);
   return planned;
 }
 
-std::optional<runtime::Placement> remembered_placement(const model::Plan& plan,
-                                                       const model::Digest& digest,
-                                                       const ModeOptions& o) {
+std::optional<Remembered> remembered_placement(const model::Plan& plan, const model::Digest& digest,
+                                               const ModeOptions& o) {
   const std::string key = key_of(digest, o);
   std::ifstream in(file_of(key));
   const nlohmann::json found = nlohmann::json::parse(in, nullptr, false);
   // Whatever else lies there is as good as nothing: it is measured again and written over.
   if (!found.is_object() || !found.contains("key") || found["key"] != key) return {};
   if (!found.contains("remote") || !found["remote"].is_array()) return {};
-  runtime::Placement out;
+  const nlohmann::json micro_batch = found.value("micro_batch", nlohmann::json());
+  if (!micro_batch.is_number_unsigned() || micro_batch == 0 || micro_batch > kMostMicroBatch) {
+    return {};
+  }
+  Remembered out{.micro_batch = micro_batch.get<std::size_t>()};
   for (const nlohmann::json& remote : found["remote"]) {
     if (!remote.is_boolean()) return {};
-    out.remote.push_back(remote.get<bool>());
+    out.placement.remote.push_back(remote.get<bool>());
   }
-  if (!runtime::check_placement(plan, out).ok()) return {};
+  if (!runtime::check_placement(plan, out.placement).ok()) return {};
   return out;
 }
 

@@ -42,9 +42,14 @@ void add_placement_options(CLI::App& app, ModeOptions& options);
 [[nodiscard]] planner::Planned plan_placement(host::Engine& engine, const host::Modes& modes,
                                               const ModeOptions& options);
 
-// remembered_placement is what plan_placement chose for the same plan, mode, devices and processor.
-[[nodiscard]] std::optional<runtime::Placement> remembered_placement(const model::Plan& plan,
-                                                                     const model::Digest& digest,
-                                                                     const ModeOptions& options);
+// Remembered is what plan_placement chose.
+struct Remembered {
+  runtime::Placement placement;
+  std::size_t micro_batch = 0;
+};
+// remembered_placement is it for the same plan, mode, devices and processor.
+[[nodiscard]] std::optional<Remembered> remembered_placement(const model::Plan& plan,
+                                                             const model::Digest& digest,
+                                                             const ModeOptions& options);
 
 }  // namespace slalom::cli

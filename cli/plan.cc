@@ -77,7 +77,8 @@ void print_samples(const model::Plan& plan, const planner::Planned& planned) {
          micros(p.device_ns)},
         i == planned.used ? Style::kGood : Style::kPlain);
   }
-  fmt::print("\n{}", table.text(stdout));
+  fmt::print("\n{}Micro-batches of {}.\n", table.text(stdout),
+             counted(planned.micro_batch, "image"));
 }
 
 void print_table(const model::Plan& plan, const planner::Planned& planned, const Options& o) {
@@ -133,6 +134,7 @@ nlohmann::json plan_json(const model::Plan& plan, const planner::Planned& planne
           {"layers", layers},
           {"samples", samples},
           {"used", planned.used},
+          {"micro_batch", planned.micro_batch},
           {"fixed_ns", planned.costs.fixed_ns}};
 }
 

@@ -131,20 +131,25 @@ void Session::report_dead_stock() {
              options_.pad_store);
 }
 
-bool Session::place(const model::Plan& plan, const model::Digest& digest,
-                    host::Modes& modes) const {
+bool Session::place(const model::Plan& plan, const model::Digest& digest, host::Modes& modes) {
+  micro_batch_ = modes.options.micro_batch;
   if (options_.precision == Precision::kFp32) return true;
   if (!wants_plan(options_)) {
     modes.placement = simple_placement(plan, options_);
     return true;
   }
-  modes.placement = remembered_placement(plan, digest, options_);
-  return modes.placement.has_value();
+  const auto remembered = remembered_placement(plan, digest, options_);
+  if (!remembered) return false;
+  modes.placement = remembered->placement;
+  modes.options.micro_batch = micro_batch_ = remembered->micro_batch;
+  return true;
 }
 
 planner::Planned Session::plan_now() {
   planned_ = true;
-  return plan_placement(*engine_, prepared({}).modes, options_);
+  auto planned = plan_placement(*engine_, prepared({}).modes, options_);
+  micro_batch_ = planned.micro_batch;
+  return planned;
 }
 
 Session::~Session() {

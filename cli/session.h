@@ -38,6 +38,8 @@ class Session {
   Session& operator=(const Session&) = delete;
 
   [[nodiscard]] const model::Plan& plan() const { return *engine_->plan(); }
+  // micro_batch is how many images share a request now.
+  [[nodiscard]] std::size_t micro_batch() const { return micro_batch_; }
   // planned says that a placement was measured and chosen in these processes.
   [[nodiscard]] bool planned() const { return planned_; }
   // plan_now measures and chooses a placement, whatever is remembered (placement.h).
@@ -69,10 +71,11 @@ class Session {
   host::EngineOptions prepared(const std::string& plan_file);
   void report_dead_stock();
   // place sets the placement of `modes` if it is known without measuring; false if it is not.
-  bool place(const model::Plan& plan, const model::Digest& digest, host::Modes& modes) const;
+  bool place(const model::Plan& plan, const model::Digest& digest, host::Modes& modes);
 
   ModeOptions options_;
   bool planned_ = false;
+  std::size_t micro_batch_ = 0;
   std::string pad_folder_;  // temporary, removed at the end; empty if none was made
   std::unique_ptr<host::Engine> engine_;
 };

@@ -420,22 +420,45 @@ class Commands(unittest.TestCase):
                 self.assertEqual(done.returncode, 0, done.stderr)
                 return json.loads(done.stdout)["outputs"], "measuring" in done.stderr
 
+            planned = ("--placement", "planned", "--micro-batch", "4")
             answers, measured = run("--placement", "outside")
             self.assertFalse(measured)
             for expected in (True, False):
-                self.assertEqual(run("--placement", "planned"), (answers, expected))
-            self.assertEqual(run("--placement", "planned", "--soundness-bits", "60"), (answers, True))
+                self.assertEqual(run(*planned), (answers, expected))
+            self.assertEqual(run(*planned, "--soundness-bits", "60"), (answers, True))
             # A file that says something else, or nothing, is as good as none.
             for rubbish in ("", "{", "[]", '{"key": 5}', '{"key": "1|", "remote": 3}'):
                 for file in (cache / "slalom").iterdir():
                     file.write_text(rubbish)
-                self.assertEqual(run("--placement", "planned"), (answers, True), rubbish)
+                self.assertEqual(run(*planned), (answers, True), rubbish)
             [file] = [f for f in (cache / "slalom").iterdir() if json.loads(f.read_text()).get("remote")][:1]
             known = json.loads(file.read_text())
-            for remote in (3, [], [1, 2], known["remote"][1:], [True] * len(known["remote"])):
+            changes = [{"remote": r} for r in (3, [], [1, 2], known["remote"][1:], [True] * len(known["remote"]))]
+            changes += [{"micro_batch": n} for n in (0, -1, 257, 2.5, "4", None)]
+            for change in changes:
                 for each in (cache / "slalom").iterdir():
-                    each.write_text(json.dumps({**known, "remote": remote}))
-                self.assertEqual(run("--placement", "planned"), (answers, True), str(remote))
+                    each.write_text(json.dumps({**known, **change}))
+                self.assertEqual(run(*planned), (answers, True), str(change))
+            for each in (cache / "slalom").iterdir():
+                each.write_text(json.dumps({**known, "micro_batch": 1}))
+            self.assertEqual(run(*planned), (answers, False))
+
+    def test_a_plan_says_the_micro_batch_that_it_is_for(self):
+        with tempfile.TemporaryDirectory() as name:
+            here = {"XDG_CACHE_HOME": name}
+            words = ("plan", self.plan, "--device", "cpu", "--json")
+            done = slalom(*words, environment=here)
+            self.assertEqual(done.returncode, DONE, done.stderr)
+            self.assertIn("trying sizes", done.stderr)
+            chosen = json.loads(done.stdout)["micro_batch"]
+            self.assertIn(chosen, (2, 4, 8))
+            rates = slalom("bench", self.plan, "--device", "cpu", "--placement", "planned", "--only", "verified, pre",
+                           "--repeat", 1, "--seconds", 0.02, "--latency", 0, "--json", environment=here)
+            self.assertNotIn("measuring", rates.stderr)
+            self.assertEqual(json.loads(rates.stdout)["modes"][0]["micro_batch"], chosen)
+            done = slalom(*words, "--micro-batch", 3, environment=here)
+            self.assertNotIn("trying sizes", done.stderr)
+            self.assertEqual(json.loads(done.stdout)["micro_batch"], 3)
 
     def test_placement_options_that_make_no_sense(self):
         for words, text in ((("--keep-inside", "nothing"), "slalom plan lists them"),

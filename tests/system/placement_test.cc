@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <set>
 
 #include "support/engine_runs.h"
 #include "support/plans.h"
@@ -88,6 +89,16 @@ TEST_P(PlacementTest, KeepsWhatTheUserWants) {
   for (const planner::Override& o : wanted.overrides) {
     EXPECT_EQ(planned->placement.remote[o.node], o.remote);
   }
+  EXPECT_EQ(answers(), expected);
+}
+
+TEST_P(PlacementTest, ComesWithOneOfTheMicroBatches) {
+  const auto expected = answers();
+  const planner::Wanted wanted{.micro_batches = {1, 5}, .seconds = 0.02};
+  const auto planned = planner::make_plan(*engine_, modes_, wanted, codes_, {});
+  ASSERT_TRUE(planned.ok()) << planned.failure().message;
+  const std::set<std::size_t> sizes{modes_.options.micro_batch, 1, 5};
+  EXPECT_TRUE(sizes.contains(planned->micro_batch)) << planned->micro_batch;
   EXPECT_EQ(answers(), expected);
 }
 

@@ -5,6 +5,7 @@
 #include <array>
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 namespace slalom::planner {
@@ -153,6 +154,38 @@ host::Done settle(host::Engine& engine, const host::Modes& modes, const Wanted& 
   return {};
 }
 
+// choose_micro_batch runs the placement with each size, in turn, and takes another than that of the
+// modes if its slower run is faster than the faster one of theirs.
+host::Done choose_micro_batch(host::Engine& engine, const host::Modes& modes, const Wanted& wanted,
+                              const Codes& codes,
+                              const std::function<void(const std::string&)>& say,
+                              Planned& planned) {
+  struct Size {
+    std::size_t images;
+    double slowest = std::numeric_limits<double>::infinity();
+    double fastest = 0;
+  };
+  std::vector<Size> sizes{{planned.micro_batch}};
+  for (const std::size_t images : wanted.micro_batches) sizes.push_back({images});
+  if (sizes.size() < 2) return {};
+  if (say) say("trying sizes of micro-batches");
+  for (int round = 0; round < 2; ++round) {
+    for (Size& size : sizes) {
+      host::Modes other = modes;
+      other.options.micro_batch = size.images;
+      const auto sample = measure(engine, other, planned.placement, wanted.seconds, codes);
+      if (!sample) return sample.failure();
+      size.slowest = std::min(size.slowest, sample->rate());
+      size.fastest = std::max(size.fastest, sample->rate());
+    }
+  }
+  const auto best =
+      std::max_element(sizes.begin() + 1, sizes.end(),
+                       [](const Size& a, const Size& b) { return a.slowest < b.slowest; });
+  if (best->slowest > sizes[0].fastest) planned.micro_batch = best->images;
+  return {};
+}
+
 }  // namespace
 
 host::Outcome<Planned> make_plan(host::Engine& engine, const host::Modes& modes,
@@ -187,8 +220,15 @@ host::Outcome<Planned> make_plan(host::Engine& engine, const host::Modes& modes,
     }
   }
   out.placement = out.samples[out.used].placement;
+  out.micro_batch = modes.options.micro_batch;
+  if (wanted.objective == Objective::kThroughput) {
+    if (host::Done done = choose_micro_batch(engine, modes, wanted, codes, say, out); !done) {
+      return done.failure();
+    }
+  }
   host::Modes final_modes = modes;
   final_modes.placement = out.placement;
+  final_modes.options.micro_batch = out.micro_batch;
   if (const host::Done set = engine.reconfigure(final_modes); !set) return set.failure();
   return out;
 }

@@ -18,6 +18,8 @@ namespace slalom::planner {
 struct Wanted {
   Objective objective = Objective::kThroughput;
   std::vector<Override> overrides;
+  // Other sizes of micro-batches to try once the placement is chosen, for throughput.
+  std::vector<std::size_t> micro_batches;
   double seconds = 0.3;     // of each measurement, after a warm-up
   std::size_t devices = 1;  // of the engine
 };
@@ -28,6 +30,7 @@ struct Wanted {
 // Planned is a placement with what is known of it.
 struct Planned {
   runtime::Placement placement;
+  std::size_t micro_batch = 0;  // that served it best; costs and samples are with that of the modes
   Costs costs;
   // Of probes(); then of the placement that was chosen, if it is none of them.
   std::vector<Sample> samples;
@@ -37,8 +40,8 @@ struct Planned {
 // make_plan measures an engine's plan under the probes, chooses, runs the choice and keeps
 // the best of all that was run: no network gets slower than wholly inside by more than the noise of
 // a measurement. `codes` are images to measure with (one at least). say, if given, is told what is
-// being done. The engine ends up in the modes that it is given, with the placement. With pads, some
-// are made for each measurement, and used.
+// being done. The engine ends up in the modes that it is given, with the placement and the
+// micro-batch. With pads, some are made for each measurement, and used.
 [[nodiscard]] host::Outcome<Planned> make_plan(host::Engine& engine, const host::Modes& modes,
                                                const Wanted& wanted,
                                                const std::vector<std::vector<std::uint8_t>>& codes,
