@@ -169,14 +169,12 @@ Status StockedPads::open_factors(const PadTicket& ticket, std::uint32_t node, fi
     const std::size_t words = std::min(chunk_words(f), layer.out - chunk * chunk_words(f));
     if (out.size() < words) return kUsed;
     const auto sealed = std::span(buffer).first(chunk_bytes(f, words));
-    const std::byte* packed = place.memory.data() + at;
     if (sealer) {
       SLALOM_TRY(store_->read(kFirstLocation + place.location * image_bytes_ + at, sealed));
       SLALOM_TRY(sealer->open(static_cast<std::uint32_t>(chunk),
                               sealed.first(sealed.size() - kTagBytes), sealed.last<kTagBytes>()));
-      packed = sealed.data();
     }
-    kernels_.unpack(f, packed, words, out.data());
+    kernels_.unpack(f, sealer ? sealed.data() : place.memory.data() + at, words, out.data());
     at += sealed.size();
     out = out.subspan(words);
   }
