@@ -110,8 +110,8 @@ class TileGemm {
 
   template <int R, int V>
   void block(std::size_t column, std::size_t tile) const noexcept {
-    std::array<const std::byte*, R> src;
-    std::array<std::int32_t*, R> dst;
+    std::array<const std::byte*, R> src{};
+    std::array<std::int32_t*, R> dst{};
     for (std::size_t r = 0; r < R; ++r) {
       const std::size_t line = (tile + r) / cut_.in_line;
       const std::size_t x = cut_.first + (tile + r) % cut_.in_line * cut_.rows;
