@@ -34,11 +34,11 @@ double seconds_since(Clock::time_point start) {
 
 // Case is one mode of the comparison.
 struct Case {
-  const char* name;
-  bool device;
-  model::Integrity integrity;
-  model::Privacy privacy;
-  Precision precision;
+  const char* name = "";
+  bool device = false;
+  model::Integrity integrity = model::Integrity::kOff;
+  model::Privacy privacy = model::Privacy::kOff;
+  Precision precision = Precision::kInt8;
   const char* pad_store = kPadsInMemory;
 };
 

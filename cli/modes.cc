@@ -24,6 +24,7 @@ using model::Privacy;
 template <class T>
 using Choices = std::vector<std::pair<std::string, T>>;
 
+// NOLINTBEGIN(cert-err58-cpp): without memory for these nothing can be said anyway
 const Choices<Integrity> kIntegrities{{"off", Integrity::kOff},
                                       {"plain", Integrity::kPlain},
                                       {"batched", Integrity::kBatched},
@@ -33,6 +34,7 @@ const Choices<Precision> kPrecisions{{"int8", Precision::kInt8}, {"fp32", Precis
 const Choices<vault::WhenDry> kWhenDry{{"inline", vault::WhenDry::kInline},
                                        {"wait", vault::WhenDry::kWait},
                                        {"fail", vault::WhenDry::kFail}};
+// NOLINTEND(cert-err58-cpp)
 
 // choice adds an option that takes one of a few names.
 template <class T>

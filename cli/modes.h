@@ -28,20 +28,20 @@ struct ModeOptions {
   model::Integrity integrity = model::Integrity::kPreprocessed;
   model::Privacy privacy = model::Privacy::kOff;
   Precision precision = Precision::kInt8;
-  std::vector<std::string> devices;  // empty: cpu
-  std::uint32_t soundness_bits = 40;
-  std::size_t trusted_threads = 0;  // 0: all processors
-  std::size_t device_threads = 0;   // 0: all processors
-  std::size_t tcp_streams = 4;
+  vault::WhenDry when_dry = vault::WhenDry::kInline;
   bool unbound = false;
-  std::size_t micro_batch = 4;
   bool micro_batch_given = false;  // false: a planned placement may come with another
+  bool pads_given = false;         // false: as many as there are images
+  std::uint32_t soundness_bits = 40;
+  std::vector<std::string> devices;  // empty: cpu
+  std::size_t trusted_threads = 0;   // 0: all processors
+  std::size_t device_threads = 0;    // 0: all processors
+  std::size_t tcp_streams = 4;
+  std::size_t micro_batch = 4;
   std::size_t in_flight = 6;
   std::uint64_t timeout_ms = 10'000;
-  vault::WhenDry when_dry = vault::WhenDry::kInline;
   std::string pad_store = kPadsInMemory;
-  std::uint64_t pads = 0;   // to make before the first image
-  bool pads_given = false;  // false: as many as there are images
+  std::uint64_t pads = 0;  // to make before the first image
   std::string listen;
   std::string trace;  // folder for the workers' timelines; empty: none
   // placement.h

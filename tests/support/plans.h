@@ -90,7 +90,7 @@ class PlanBuilder {
     return node({in}, model::Reshape{}, out, in);
   }
 
-  model::Plan finish(std::vector<model::TensorId> outputs) {
+  model::Plan finish(const std::vector<model::TensorId>& outputs) {
     for (const auto id : outputs) plan_.outputs.push_back({id, model::Final::kNone});
     return std::move(plan_);
   }

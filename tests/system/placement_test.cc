@@ -37,7 +37,7 @@ class PlacementTest : public ::testing::TestWithParam<model::Privacy> {
     auto engine = Engine::start(options);
     ASSERT_TRUE(engine.ok()) << engine.failure().message;
     engine_ = *std::move(engine);
-    codes_.resize(3, std::vector<std::uint8_t>(12 * 12 * 3, 7));
+    codes_.resize(3, std::vector<std::uint8_t>(std::size_t{12} * 12 * 3, 7));
   }
 
   std::vector<Answers::Image> answers() {
