@@ -31,7 +31,7 @@ class Timeline {
 
  private:
   struct Answered {
-    std::uint64_t image;
+    std::uint64_t image = 0;
     std::chrono::steady_clock::time_point at;
   };
   std::string file_, folder_;
