@@ -7,7 +7,7 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
-#include <cstring>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -77,7 +77,8 @@ Done DeviceWorker::begin(std::size_t max_batch) {
 Done DeviceWorker::spawn() {
   std::array<int, 2> ends{-1, -1};
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) {
-    return Failure{Errc::kUnavailable, std::string("no socket: ") + std::strerror(errno)};
+    return Failure{Errc::kUnavailable,
+                   std::string("no socket: ") + std::generic_category().message(errno)};
   }
   outside::Descriptor ours(ends[0]);
   const outside::Descriptor theirs(ends[1]);

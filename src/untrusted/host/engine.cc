@@ -9,9 +9,9 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
-#include <cstring>
 #include <fstream>
 #include <limits>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -123,10 +123,10 @@ class RunningEngine final : public Engine {
   Outcome<PadStock> pad_stock() override;
   Outcome<std::uint64_t> prepare(std::uint64_t count, const Progress& progress) override;
   Outcome<Report> report() override;
-  MemoryUse memory() const override;
+  [[nodiscard]] MemoryUse memory() const override;
   Done shutdown() override { return explained(client_->shutdown()); }
-  const model::Digest& digest() const noexcept override { return digest_; }
-  const model::Plan* plan() const noexcept override { return plan_.get(); }
+  [[nodiscard]] const model::Digest& digest() const noexcept override { return digest_; }
+  [[nodiscard]] const model::Plan* plan() const noexcept override { return plan_.get(); }
 
  private:
   Done start_trusted();
@@ -192,7 +192,8 @@ Done RunningEngine::start() {
 Done RunningEngine::start_trusted() {
   std::array<int, 2> ends{-1, -1};
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) {
-    return Failure{Errc::kUnavailable, std::string("no socket: ") + std::strerror(errno)};
+    return Failure{Errc::kUnavailable,
+                   std::string("no socket: ") + std::generic_category().message(errno)};
   }
   client_ = std::make_unique<ControlClient>(outside::Descriptor(ends[0]));
   const outside::Descriptor theirs(ends[1]);
@@ -269,7 +270,7 @@ Done RunningEngine::send_configuration(const Modes& modes) {
         open(modes.pad_store.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
     if (!store.valid()) {
       return Failure{Errc::kInvalidArgument, "cannot open the pad store '" + modes.pad_store +
-                                                 "': " + std::strerror(errno)};
+                                                 "': " + std::generic_category().message(errno)};
     }
     message->store = session::StoreUse::kPassed;
   }
