@@ -17,8 +17,9 @@ inline constexpr std::size_t kTagBytes = 16;
 // Sealer protects the unblinding factors of one node in one image: AES-256-GCM with a key derived
 // from the epoch key for this address alone (field::derive_key, label "slalom unblinding factors
 // v1"), nonce = chunk number, AAD = the address's bytes and the chunk (u32, little-endian). An
-// address is sealed once, so no nonce repeats. One thread; the
-// derived key is wiped at the end.
+// address is sealed once, so no nonce repeats. libcrypto does the
+// work, in a context that the thread keeps. One thread; the derived key is wiped at the end, from
+// that context too.
 class Sealer {
  public:
   Sealer(const field::StreamKey& epoch_key, const field::Address& address) noexcept;
