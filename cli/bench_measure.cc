@@ -68,29 +68,6 @@ bool wanted(const std::string& filter, const std::string& name) {
   return false;
 }
 
-void add(runtime::Stats& total, const runtime::Stats& s) {
-  if (total.images == 0) {
-    total = s;
-    return;
-  }
-  total.images += s.images;
-  total.checks_performed += s.checks_performed;
-  total.checks_failed += s.checks_failed;
-  total.pads_used += s.pads_used;
-  total.pads_inline += s.pads_inline;
-  total.wall_s += s.wall_s;
-  total.trusted_s += s.trusted_s;
-  total.wait_s += s.wait_s;
-  total.device_s += s.device_s;
-  total.pad_s += s.pad_s;
-  total.bytes_out += s.bytes_out;
-  total.bytes_in += s.bytes_in;
-  for (std::size_t i = 0; i < total.steps.size() && i < s.steps.size(); ++i) {
-    total.steps[i].trusted_ns += s.steps[i].trusted_ns;
-    total.steps[i].device_ns += s.steps[i].device_ns;
-  }
-}
-
 // Bench runs the cases. Modes with a device share its worker, since one that listens serves one
 // host at a time; the two baselines stay beside it and sleep while they are not measured.
 class Bench {
@@ -205,7 +182,11 @@ class Bench {
       note_memory(c, session, row);
       row.link = traffic_of(session.plan(), sample.stats, c.privacy == model::Privacy::kPads);
     }
-    add(row.total, sample.stats);
+    if (first) {
+      row.total = sample.stats;
+    } else {
+      planner::add(row.total, sample.stats);
+    }
     row.samples.push_back(std::move(sample));
   }
 

@@ -81,24 +81,34 @@ constexpr std::array kProbeNames{"all layers outside", "all layers inside",
 
 }  // namespace
 
-runtime::Stats since(const runtime::Stats& before, runtime::Stats now) {
-  now.images -= before.images;
-  now.checks_performed -= before.checks_performed;
-  now.checks_failed -= before.checks_failed;
-  now.pads_used -= before.pads_used;
-  now.pads_inline -= before.pads_inline;
-  now.wall_s -= before.wall_s;
-  now.trusted_s -= before.trusted_s;
-  now.wait_s -= before.wait_s;
-  now.device_s -= before.device_s;
-  now.pad_s -= before.pad_s;
-  now.bytes_out -= before.bytes_out;
-  now.bytes_in -= before.bytes_in;
-  for (std::size_t i = 0; i < before.steps.size() && i < now.steps.size(); ++i) {
-    now.steps[i].trusted_ns -= before.steps[i].trusted_ns;
-    now.steps[i].device_ns -= before.steps[i].device_ns;
+namespace {
+
+// each_pair calls what(a, b) for every count and every time of two looks at one engine.
+template <class What>
+void each_pair(runtime::Stats& a, const runtime::Stats& b, What what) {
+  using S = runtime::Stats;
+  for (const auto count : {&S::images, &S::checks_performed, &S::checks_failed, &S::pads_used,
+                           &S::pads_inline, &S::bytes_out, &S::bytes_in}) {
+    what(a.*count, b.*count);
   }
+  for (const auto time : {&S::wall_s, &S::trusted_s, &S::wait_s, &S::device_s, &S::pad_s}) {
+    what(a.*time, b.*time);
+  }
+  for (std::size_t i = 0; i < a.steps.size() && i < b.steps.size(); ++i) {
+    what(a.steps[i].trusted_ns, b.steps[i].trusted_ns);
+    what(a.steps[i].device_ns, b.steps[i].device_ns);
+  }
+}
+
+}  // namespace
+
+runtime::Stats since(const runtime::Stats& before, runtime::Stats now) {
+  each_pair(now, before, [](auto& a, const auto& b) { a -= b; });
   return now;
+}
+
+void add(runtime::Stats& total, const runtime::Stats& more) {
+  each_pair(total, more, [](auto& a, const auto& b) { a += b; });
 }
 
 namespace {

@@ -26,6 +26,8 @@ struct Wanted {
 
 // since gives the counts and times between two looks at an engine.
 [[nodiscard]] runtime::Stats since(const runtime::Stats& before, runtime::Stats now);
+// add joins the counts and times of two spans of one plan's work.
+void add(runtime::Stats& total, const runtime::Stats& more);
 
 // Planned is a placement with what is known of it.
 struct Planned {
