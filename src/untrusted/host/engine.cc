@@ -2,7 +2,9 @@
 #include "untrusted/host/engine.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -10,7 +12,9 @@
 #include <cerrno>
 #include <chrono>
 #include <fstream>
+#include <iterator>
 #include <limits>
+#include <string_view>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -37,6 +41,31 @@ namespace {
 
 // How long a process that others attach to may take to load its plan.
 constexpr std::chrono::seconds kStartTime{60};
+
+// open_pad_store opens or makes the file of a pad store. An earlier one is emptied by the trusted
+// process, so nothing else may be in it, and no other process may use it; `again`: the trusted
+// process holds it already, and its lock.
+Outcome<outside::Descriptor> open_pad_store(const std::string& path, bool again) {
+  constexpr std::string_view kBegins = "SLALOMPS";  // docs/vault-format.md
+  outside::Descriptor store(
+      open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600));
+  const auto refuse = [&path](const std::string& why) {
+    return Failure{Errc::kInvalidArgument, "cannot open the pad store '" + path + "': " + why};
+  };
+  if (!store.valid()) return refuse(std::generic_category().message(errno));
+  struct stat info {};
+  if (fstat(store.get(), &info) != 0 || !S_ISREG(info.st_mode)) return refuse("it is no file");
+  std::array<char, kBegins.size()> begins{};
+  const bool ours = pread(store.get(), begins.data(), begins.size(), 0) == std::ssize(begins) &&
+                    std::string_view(begins.data(), begins.size()) == kBegins;
+  if (info.st_size > 0 && !ours) {
+    return refuse("it holds something else, which would be lost; name another file");
+  }
+  if (!again && flock(store.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+    return refuse("another process uses it; name another file");
+  }
+  return store;
+}
 
 // device_list checks EngineOptions::devices; "none" becomes an empty list.
 Outcome<std::vector<std::string>> device_list(const std::vector<std::string>& specs) {
@@ -266,12 +295,10 @@ Done RunningEngine::send_configuration(const Modes& modes) {
   if (keeps_pads(modes)) {
     message->store = session::StoreUse::kKeep;
   } else if (modes.options.privacy == model::Privacy::kPads && !modes.pad_store.empty()) {
-    store = outside::Descriptor(
-        open(modes.pad_store.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-    if (!store.valid()) {
-      return Failure{Errc::kInvalidArgument, "cannot open the pad store '" + modes.pad_store +
-                                                 "': " + std::generic_category().message(errno)};
-    }
+    const bool again = modes_ && modes_->pad_store == modes.pad_store;
+    auto opened = open_pad_store(modes.pad_store, again);
+    if (!opened) return opened.failure();
+    store = *std::move(opened);
     message->store = session::StoreUse::kPassed;
   }
   return explained(client_->configure(*message, store.get()));
