@@ -26,7 +26,7 @@ int bench(const BenchOptions& o) {
 
 Action define_bench(CLI::App& app) {
   const auto o = std::make_shared<BenchOptions>();
-  app.add_option("what", o->what, "A plan file, or micro for the kernels")
+  app.add_option("MODEL", o->what, "A plan file, or micro for the kernels")
       ->type_name("MODEL|micro")
       ->required();
   app.add_option("--repeat", o->repeat,

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,6 +15,7 @@
 #include <vector>
 
 #include "cli/calibration.h"
+#include "cli/choice.h"
 #include "cli/command.h"
 #include "cli/conversion.h"
 #include "cli/failure.h"
@@ -38,13 +38,14 @@ struct Options {
   importer::ConvertOptions convert;
 };
 
-const std::map<std::string, importer::Calibrator> kCalibrators{
-    {"minmax", importer::Calibrator::kMinMax},
-    {"percentile", importer::Calibrator::kPercentile},
-    {"mse", importer::Calibrator::kMse}};
-const std::map<std::string, importer::Equalise> kEqualise{{"off", importer::Equalise::kOff},
-                                                          {"auto", importer::Equalise::kAuto},
-                                                          {"on", importer::Equalise::kOn}};
+// NOLINTBEGIN(cert-err58-cpp): without memory for these nothing can be said anyway
+const Choices<importer::Calibrator> kCalibrators{{"minmax", importer::Calibrator::kMinMax},
+                                                 {"mse", importer::Calibrator::kMse},
+                                                 {"percentile", importer::Calibrator::kPercentile}};
+const Choices<importer::Equalise> kEqualise{{"auto", importer::Equalise::kAuto},
+                                            {"off", importer::Equalise::kOff},
+                                            {"on", importer::Equalise::kOn}};
+// NOLINTEND(cert-err58-cpp)
 
 std::string read_text(const std::string& path) {
   constexpr std::uint64_t kMaxText = 64U << 20U;
@@ -87,6 +88,11 @@ int convert(Options& o) {
   if (::access(c.path.c_str(), R_OK) != 0) {
     throw Stop(Errc::kInvalidArgument, fmt::format("{} cannot be read; name an ONNX file", c.path));
   }
+  std::vector<std::string> sources{o.network, o.preprocess, o.labels};
+  sources.insert(sources.end(), o.calibrate.begin(), o.calibrate.end());
+  check_output(o.output, sources);
+  sources.push_back(o.output);
+  if (!o.report.empty()) check_output(o.report, sources);
   if (!o.preprocess.empty()) {
     c.preprocess = unwrap_import(importer::parse_preprocess(read_text(o.preprocess)), o.preprocess);
   }
@@ -112,7 +118,7 @@ int convert(Options& o) {
 Action define_convert(CLI::App& app) {
   const auto o = std::make_shared<Options>();
   importer::QuantiseOptions& q = o->convert.quantise;
-  app.add_option("network", o->network, "The float (or QDQ) network")
+  app.add_option("IN.onnx", o->network, "The float (or QDQ) network")
       ->type_name("IN.onnx")
       ->required();
   app.add_option("-o,--output", o->output, "The plan file to write")
@@ -124,6 +130,7 @@ Action define_convert(CLI::App& app) {
       ->type_name("FILE");
   app.add_option("--samples", o->samples, "Use at most so many of them (0: all)")
       ->type_name("N")
+      ->check(CLI::Range(0, 1'000'000'000))
       ->capture_default_str();
   app.add_option("--preprocess", o->preprocess,
                  "How a picture becomes an input: a JSON file (docs/plan-format.md, Pictures)")
@@ -135,22 +142,19 @@ Action define_convert(CLI::App& app) {
       ->allow_extra_args(false);
   app.add_option("--report", o->report, "Also write bounds, fields and noise per layer as JSON")
       ->type_name("FILE.json");
-  app.add_option("--calibrator", q.calibrator, "How the range of a tensor is chosen")
-      ->transform(CLI::CheckedTransformer(kCalibrators))
-      ->type_name("minmax|mse|percentile")
-      ->default_str("mse");
+  choice(app, "--calibrator", q.calibrator, kCalibrators, "How the range of a tensor is chosen");
   app.add_option("--percentile", q.percentile, "Share of values inside, for percentile")
       ->type_name("P")
       ->check(CLI::Range(50.0, 100.0))
       ->capture_default_str();
-  app.add_option("--equalise", q.equalise,
-                 "Rescale neighbouring layers against each other first (auto: if the network has "
-                 "depthwise convolutions)")
-      ->transform(CLI::CheckedTransformer(kEqualise))
-      ->type_name("auto|off|on")
-      ->default_str("auto");
+  choice(app, "--equalise", q.equalise, kEqualise,
+         "Rescale neighbouring layers against each other first (auto: if the network has depthwise "
+         "convolutions)");
   app.add_flag("!--no-bias-correction", q.correct_bias, "Leave biases as they are");
-  app.add_option("--threads", q.threads, "Threads (0: all)")->type_name("N")->capture_default_str();
+  app.add_option("--threads", q.threads, "Threads (0: all)")
+      ->type_name("N")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
   app.footer(
       "Quantises the network, proves that no integer of it can overflow, and writes everything "
       "that\naffects its answers into one file with a SHA-256 digest.\n\n"

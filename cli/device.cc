@@ -26,8 +26,22 @@ struct Options {
   std::string trace;
 };
 
+// looks_like_a_port: HOST:DIGITS that is no address, as of a port that does not exist.
+bool looks_like_a_port(const std::string& where) {
+  const std::size_t colon = where.rfind(':');
+  return colon != std::string::npos && where.find('/') == std::string::npos &&
+         colon + 1 < where.size() &&
+         where.find_first_not_of("0123456789", colon + 1) == std::string::npos;
+}
+
 // The worker is a program of its own; this only becomes it.
 int device(const Options& o) {
+  if (!device::remote::parse_address(o.listen) && looks_like_a_port(o.listen)) {
+    throw Stop(Errc::kInvalidArgument,
+               fmt::format("--listen {} is no address; write HOST:PORT with a port up to 65535, an "
+                           "IPv6 address in brackets, or ./{} for a Unix socket",
+                           o.listen, o.listen));
+  }
   if (o.plan.empty() && !device::remote::parse_address(o.listen)) {
     throw Stop(
         Errc::kInvalidArgument,
@@ -70,7 +84,7 @@ int device(const Options& o) {
 
 Action define_device(CLI::App& app) {
   const auto o = std::make_shared<Options>();
-  app.add_option("model", o->plan,
+  app.add_option("MODEL", o->plan,
                  "Plan file; with HOST:PORT it may be left out, and each host sends its own")
       ->type_name("MODEL");
   app.add_option(
@@ -94,6 +108,7 @@ Action define_device(CLI::App& app) {
       ->capture_default_str();
   app.add_option("--threads", o->threads, "Threads (0: all)")
       ->type_name("N")
+      ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   app.add_option("--trace", o->trace,
                  "Write a timeline of a host's jobs when it goes (see slalom run --trace)")

@@ -128,7 +128,7 @@ int eval(Options& o) {
 
 Action define_eval(CLI::App& app) {
   const auto o = std::make_shared<Options>();
-  app.add_option("model", o->plan, "Plan file")->type_name("MODEL")->required();
+  app.add_option("MODEL", o->plan, "Plan file")->type_name("MODEL")->required();
   app.add_option("--data", o->data,
                  "Folder of pictures, IDX or array files, or a folder with the MNIST family's four "
                  "files")

@@ -58,6 +58,24 @@ void write_all(int fd, std::span<const std::byte> bytes, const std::string& path
   if (::fsync(fd) != 0 && errno != EINVAL) stop_writing(path, errno);
 }
 
+// Target is where the bytes for a path go.
+struct Target {
+  std::string name;      // the path, or what it links to
+  std::string folder;    // of that
+  bool special = false;  // a device or a pipe: it has no contents to replace
+};
+
+Target target_of(const std::string& path) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (fs::is_directory(status)) stop_writing(path, EISDIR);
+  fs::path name = path;
+  if (fs::is_regular_file(status) && fs::is_symlink(path, error)) name = fs::canonical(path, error);
+  return {.name = name,
+          .folder = name.has_parent_path() ? name.parent_path() : ".",
+          .special = fs::exists(status) && !fs::is_regular_file(status)};
+}
+
 // A file made under a temporary name, removed unless it got its own.
 class Temporary {
  public:
@@ -109,16 +127,35 @@ std::vector<std::byte> read_file(const std::string& path, std::uint64_t max_byte
   return bytes;
 }
 
+void check_output(const std::string& path, std::span<const std::string> sources) {
+  std::error_code ignored;
+  for (const std::string& source : sources) {
+    if (source == path || fs::equivalent(source, path, ignored)) {
+      throw Stop(Errc::kInvalidArgument,
+                 fmt::format("{} would be written over; name another file for the result", source));
+    }
+  }
+  const Target target = target_of(path);
+  if (::access(target.special ? path.c_str() : target.folder.c_str(), W_OK) != 0) {
+    stop_writing(path, errno);
+  }
+}
+
 void write_file(const std::string& path, std::span<const std::byte> bytes) {
-  const std::string folder = fs::path(path).has_parent_path() ? fs::path(path).parent_path() : ".";
-  Temporary temporary(path);
+  const auto [name, folder, special] = target_of(path);
+  if (special) {
+    const Fd fd(::open(name.c_str(), O_WRONLY | O_CLOEXEC));
+    if (fd.get() < 0) stop_writing(path, errno);
+    return write_all(fd.get(), bytes, path);
+  }
+  Temporary temporary(name);
   const Fd nameless(::open(folder.c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0644));
   if (nameless.get() >= 0) {
     write_all(nameless.get(), bytes, path);
     const std::string link = fmt::format("/proc/self/fd/{}", nameless.get());
     if (::linkat(AT_FDCWD, link.c_str(), AT_FDCWD, temporary.name().c_str(), AT_SYMLINK_FOLLOW) ==
         0) {
-      temporary.rename_to(path);
+      temporary.rename_to(name);
       return;
     }
   } else if (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL) {
@@ -128,7 +165,7 @@ void write_file(const std::string& path, std::span<const std::byte> bytes) {
   const Fd named(::open(temporary.name().c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644));
   if (named.get() < 0) stop_writing(path, errno);
   write_all(named.get(), bytes, path);
-  temporary.rename_to(path);
+  temporary.rename_to(name);
 }
 
 std::vector<std::string> files_in(const std::string& folder,

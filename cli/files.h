@@ -15,9 +15,15 @@ std::vector<std::byte> read_file(const std::string& path, std::uint64_t max_byte
 
 // write_file replaces a file by the given bytes, all or nothing: they go to a nameless file in the
 // same folder first and get the name only once all of them are on the disk. Whatever happens on the
-// way, the old file stays as it was and no partial one is left. Throws Stop: kInvalidArgument (the
-// folder is not there or not writable) or kUnavailable (the disk is full).
+// way, the old file stays as it was and no partial one is left. A symbolic link stays one; devices
+// and pipes (/dev/null) are written to. Throws Stop: kInvalidArgument (the folder is not there or
+// not writable) or kUnavailable (the disk is full).
 void write_file(const std::string& path, std::span<const std::byte> bytes);
+
+// check_output throws Stop(kInvalidArgument) if write_file could not write `path` (a folder that is
+// not there, no right to write), or if `path` is one of the files `sources`, which it would
+// replace. Commands that work for long call it first.
+void check_output(const std::string& path, std::span<const std::string> sources);
 
 // files_in lists the regular files directly in a folder whose names end in one of `suffixes` (lower
 // case, with the dot; the comparison ignores case), sorted by name. Throws Stop(kInvalidArgument).

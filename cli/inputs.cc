@@ -175,7 +175,9 @@ std::vector<InputValue> InputSet::get(std::size_t image) const { return items_.a
 
 const model::Preprocess& InputSet::preprocess_for(const std::string& name) const {
   if (!preprocess_) {
-    bad_input(name, "the network does not say how a picture becomes its input; give an .npy array");
+    bad_input(name,
+              "the network does not say how a picture becomes its input: convert it with "
+              "--preprocess FILE.json, or give .npy arrays");
   }
   return *preprocess_;
 }
@@ -228,6 +230,7 @@ void InputSet::add_folder(const std::string& name) {
 void InputSet::add_idx(const std::string& name, std::span<const std::byte> bytes) {
   const model::Preprocess& how = preprocess_for(name);
   const auto array = std::make_shared<const Array>(must(decode_idx(bytes), name));
+  if (array->shape.size() == 3 && array->shape[0] == 0) bad_input(name, "it holds no images");
   if (array->shape.size() != 3 || array->image_elements() == 0 ||
       array->image_elements() > kMaxPixels) {
     bad_input(name, "an IDX file of pictures has three dimensions");
@@ -264,6 +267,7 @@ void InputSet::add_arrays(const std::string& name, std::vector<Array> arrays) {
     groups.push_back(std::move(group));
   }
   for (const auto& group : groups) {
+    if (group.front().count == 0) bad_input(name, "it holds no images");
     const auto inputs = std::make_shared<const std::vector<ArrayInput>>(group);
     for (std::size_t i = 0; i < group.front().count; ++i) {
       const std::string item = group.front().fit.batched ? fmt::format("{}[{}]", name, i) : name;

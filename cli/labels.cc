@@ -112,6 +112,9 @@ std::vector<Accepted> read_labels(const std::string& file, const InputSet& image
   if (out.size() != images.count()) {
     bad_labels(file, fmt::format("there are {} labels for {} images", out.size(), images.count()));
   }
+  if (std::all_of(out.begin(), out.end(), [](const Accepted& a) { return a.empty(); })) {
+    bad_labels(file, "they name a class for no image");
+  }
   for (const Accepted& accepted : out) {
     for (const std::size_t c : accepted) {
       if (c >= classes) {

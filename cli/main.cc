@@ -18,6 +18,7 @@
 #include "cli/command.h"
 #include "cli/failure.h"
 #include "cli/help.h"
+#include "cli/suggest.h"
 #include "cli/terminal.h"
 
 namespace slalom::cli {
@@ -60,7 +61,15 @@ int usage_error(const CLI::App& app, const CLI::ParseError& error) {
   const std::vector<std::string> unknown = app.remaining(true);
   const auto option = std::find_if(unknown.begin(), unknown.end(),
                                    [](const std::string& word) { return word.starts_with("-"); });
-  std::string what = option == unknown.end() ? error.what() : "there is no option " + *option;
+  std::string what = error.what();
+  if (option != unknown.end()) {
+    std::vector<std::string> known;
+    for (const CLI::Option* o : (chosen.empty() ? &app : chosen.front())->get_options()) {
+      for (const std::string& name : o->get_lnames()) known.push_back("--" + name);
+    }
+    const std::string word = option->substr(0, option->find('='));
+    what = "there is no option " + word + suggestion(word, known);
+  }
   while (!what.empty() && (what.back() == '\n' || what.back() == '.')) what.pop_back();
   return complain(Errc::kInvalidArgument, fmt::format("{}; see slalom{} --help", what, command));
 }
@@ -93,10 +102,12 @@ int run_command(int argc, char** argv) {
   const std::string first = argc > 1 ? argv[1] : "";
   if (!first.starts_with("-") && std::none_of(kCommands.begin(), kCommands.end(),
                                               [&](const Command& c) { return c.name == first; })) {
+    std::vector<std::string> known;
+    for (const Command& c : kCommands) known.emplace_back(c.name);
     return complain(Errc::kInvalidArgument,
-                    first.empty()
-                        ? "name a command, for example slalom doctor; see slalom --help"
-                        : fmt::format("there is no command {}; see slalom --help", first));
+                    first.empty() ? "name a command, for example slalom doctor; see slalom --help"
+                                  : fmt::format("there is no command {}{}; see slalom --help",
+                                                first, suggestion(first, known)));
   }
   try {
     app.parse(argc, argv);

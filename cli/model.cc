@@ -2,13 +2,16 @@
 #include <fmt/format.h>
 
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "cli/choice.h"
 #include "cli/command.h"
 #include "cli/conversion.h"
 #include "cli/failure.h"
+#include "cli/files.h"
 
 namespace slalom::cli {
 namespace {
@@ -22,6 +25,8 @@ struct Options {
 };
 
 int model(const Options& o) {
+  check_output(o.output, {});
+  if (!o.report.empty()) check_output(o.report, std::span(&o.output, 1));
   StageProgress progress;
   importer::QuantiseOptions quantise = importer::zoo_quantise_options();
   quantise.threads = o.threads;
@@ -40,15 +45,16 @@ Action define_model(CLI::App& app) {
   const auto o = std::make_shared<Options>();
   std::vector<std::string> names;
   for (const std::string_view name : importer::zoo_names()) names.emplace_back(name);
-  app.add_option("name", o->name, fmt::format("One of: {}", fmt::join(names, ", ")))
+  app.add_option("NAME", o->name, fmt::format("One of: {}", fmt::join(names, ", ")))
       ->type_name("NAME")
       ->required()
-      ->check(CLI::IsMember(names));
+      ->check(one_of(names));
   app.add_option("-o,--output", o->output, "The plan file to write")
       ->type_name("OUT.slalom")
       ->required();
   app.add_option("--seed", o->zoo.seed, "Seed of the weights")
       ->type_name("N")
+      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   app.add_flag("!--no-top", o->zoo.top, "Leave out the classifier");
   app.add_option("--input-size", o->zoo.input_size, "Height and width of the input")
@@ -63,6 +69,7 @@ Action define_model(CLI::App& app) {
       ->type_name("FILE.json");
   app.add_option("--threads", o->threads, "Threads (0: all)")
       ->type_name("N")
+      ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   app.footer(
       "Builds a well-known architecture with synthetic weights: its speed is real, its answers "

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "cli/choice.h"
 #include "cli/failure.h"
 #include "cli/placement.h"
 #include "untrusted/host/device_worker.h"
@@ -19,10 +20,6 @@ namespace {
 
 using model::Integrity;
 using model::Privacy;
-
-// Choice is one value of an option: its name and what it stands for. The first is not special.
-template <class T>
-using Choices = std::vector<std::pair<std::string, T>>;
 
 // NOLINTBEGIN(cert-err58-cpp): without memory for these nothing can be said anyway
 const Choices<Integrity> kIntegrities{{"off", Integrity::kOff},
@@ -35,27 +32,6 @@ const Choices<vault::WhenDry> kWhenDry{{"inline", vault::WhenDry::kInline},
                                        {"wait", vault::WhenDry::kWait},
                                        {"fail", vault::WhenDry::kFail}};
 // NOLINTEND(cert-err58-cpp)
-
-// choice adds an option that takes one of a few names.
-template <class T>
-CLI::Option* choice(CLI::App& app, const std::string& name, T& value, const Choices<T>& choices,
-                    const std::string& text) {
-  std::vector<std::string> names;
-  std::string current;
-  for (const auto& [key, meaning] : choices) {
-    names.push_back(key);
-    if (meaning == value) current = key;
-  }
-  const auto set = [&value, &choices](const std::string& key) {
-    for (const auto& [other, meaning] : choices) {
-      if (other == key) value = meaning;
-    }
-  };
-  return app.add_option_function<std::string>(name, set, text)
-      ->check(CLI::IsMember(names))
-      ->type_name(fmt::format("{}", fmt::join(names, "|")))
-      ->default_str(current);
-}
 
 bool none(const ModeOptions& o) { return o.devices.size() == 1 && o.devices[0] == "none"; }
 
@@ -103,6 +79,7 @@ void add_mode_options(CLI::App& app, ModeOptions& o) {
   choice(app, "--when-dry", o.when_dry, kWhenDry, "What to do when no pad is left")->group(group);
   app.add_option("--pads", o.pads, "Pads to make before the first image")
       ->type_name("N")
+      ->check(CLI::Range(std::uint64_t{0}, std::uint64_t{1} << 40))
       ->default_str("one an image")
       ->each([&o](const std::string&) { o.pads_given = true; })
       ->group(group);

@@ -16,6 +16,7 @@
 #include <thread>
 #include <variant>
 
+#include "cli/choice.h"
 #include "cli/failure.h"
 #include "cli/results.h"
 #include "cli/session.h"
@@ -99,7 +100,7 @@ void add_placement_options(CLI::App& app, ModeOptions& o) {
   app.add_option("--placement", o.placement,
                  "Which layers go out: planned (measured at first use), outside (all that can), "
                  "inside (none); auto is planned with GPUs and other machines, else outside")
-      ->check(CLI::IsMember({"auto", "planned", "outside", "inside"}))
+      ->check(one_of({"auto", "planned", "outside", "inside"}))
       ->type_name("auto|planned|outside|inside")
       ->capture_default_str()
       ->group(group);
@@ -112,7 +113,7 @@ void add_placement_options(CLI::App& app, ModeOptions& o) {
       ->allow_extra_args(false)
       ->group(group);
   app.add_option("--optimise", o.optimise, "What the planned placement is made for")
-      ->check(CLI::IsMember({"throughput", "latency"}))
+      ->check(one_of({"throughput", "latency"}))
       ->type_name("throughput|latency")
       ->capture_default_str()
       ->group(group);
@@ -146,8 +147,13 @@ std::vector<planner::Override> overrides_of(const model::Plan& plan, const ModeO
       out.push_back({n, remote});
       return;
     }
+    std::vector<std::string> names;
+    for (std::uint32_t n = 0; n < plan.nodes.size(); ++n) {
+      if (leaves.remote[n]) names.push_back(layer_name(plan, n));
+    }
     throw Stop(Errc::kInvalidArgument,
-               fmt::format("the network has no layer '{}'; slalom plan lists them", name));
+               fmt::format("the network has no layer '{}'{}; slalom plan lists them", name,
+                           suggestion(name, names)));
   };
   for (const std::string& name : o.keep_inside) add(name, false);
   for (const std::string& name : o.send_out) add(name, true);

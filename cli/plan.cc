@@ -5,12 +5,14 @@
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "cli/command.h"
 #include "cli/failure.h"
+#include "cli/files.h"
 #include "cli/modes.h"
 #include "cli/placement.h"
 #include "cli/placement_picture.h"
@@ -145,6 +147,7 @@ int plan_command(Options o) {
                "there is nothing to plan: with --device none or a fixed --placement every layer's "
                "place is given");
   }
+  if (!o.svg.empty()) check_output(o.svg, std::span(&o.plan, 1));
   Session session(o.plan, o.mode, true);
   const planner::Planned planned = session.plan_now();
   if (!o.svg.empty()) write_picture(o.svg, session.plan(), planned, mode_text(o.mode));
@@ -161,7 +164,7 @@ int plan_command(Options o) {
 
 Action define_plan(CLI::App& app) {
   const auto o = std::make_shared<Options>();
-  app.add_option("model", o->plan, "Plan file, made by slalom convert or slalom model")
+  app.add_option("MODEL", o->plan, "Plan file, made by slalom convert or slalom model")
       ->type_name("MODEL")
       ->required();
   app.add_flag("--explain", o->explain, "Say for each layer what the other side would cost");

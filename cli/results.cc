@@ -28,6 +28,15 @@ nlohmann::json output_json(const model::TensorInfo& tensor, std::span<const std:
           {"codes", codes}};
 }
 
+// summary_of_none says why there was no check.
+std::string summary_of_none(const ModeOptions& mode, const runtime::Stats& stats) {
+  if (stats.bytes_out == 0) return "every layer ran in the trusted process: nothing to check";
+  if (mode.integrity == model::Integrity::kOff) {
+    return styled(stdout, Style::kWarn, "no results were checked: the device may have lied");
+  }
+  return "no device gave an answer to check";
+}
+
 }  // namespace
 
 nlohmann::json image_json(const model::Plan& plan, const std::string& input, const Answer& answer,
@@ -139,10 +148,7 @@ void print_summary(const ModeOptions& mode, const runtime::Stats& stats, double 
   }
   fmt::print("\n");
   if (stats.checks_performed == 0) {
-    fmt::print("{}\n", stats.bytes_out == 0
-                           ? "every layer ran in the trusted process: nothing to check"
-                           : styled(stdout, Style::kWarn,
-                                    "no results were checked: the device may have lied"));
+    fmt::print("{}\n", summary_of_none(mode, stats));
   } else {
     const std::string checks =
         fmt::format("{} ({}), {} failed", counted(stats.checks_performed, "check"),

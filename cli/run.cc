@@ -5,11 +5,13 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "cli/command.h"
 #include "cli/failure.h"
+#include "cli/files.h"
 #include "cli/float_network.h"
 #include "cli/inputs.h"
 #include "cli/modes.h"
@@ -73,6 +75,7 @@ void print_image(const model::Plan& plan, const std::string& name, const Answer&
 }
 
 int run(Options o) {
+  if (!o.trace.empty()) check_output(o.trace, std::span(&o.plan, 1));
   std::optional<Timeline> timeline;
   if (!o.trace.empty()) o.mode.trace = timeline.emplace(o.trace, o.mode).folder();
   const model::Plan plan = unwrap(host::read_plan(o.plan));
@@ -118,7 +121,7 @@ int run(Options o) {
 
 Action define_run(CLI::App& app) {
   const auto o = std::make_shared<Options>();
-  app.add_option("model", o->plan, "Plan file, made by slalom convert or slalom model")
+  app.add_option("MODEL", o->plan, "Plan file, made by slalom convert or slalom model")
       ->type_name("MODEL")
       ->required();
   app.add_option("--input", o->inputs,

@@ -68,7 +68,7 @@ class Commands(unittest.TestCase):
     def test_usage_errors_name_the_option_and_the_help(self):
         self.expect(slalom(), USAGE, "slalom --help")
         self.expect(slalom("frob"), USAGE, "frob", "slalom --help")
-        self.expect(slalom("run"), USAGE, "model", "slalom run --help")
+        self.expect(slalom("run"), USAGE, "MODEL is required", "slalom run --help")
         self.expect(slalom("run", self.plan, "--input", "random:1", "--frob"), USAGE, "--frob")
         self.expect(slalom("run", self.plan, "--inptu", "random:1"), USAGE, "--inptu", "run --help")
         self.expect(slalom("run", self.plan, "--input", "random:1", "--integrity", "some"), USAGE,
@@ -80,7 +80,26 @@ class Commands(unittest.TestCase):
                     "--device none")
         self.expect(slalom("run", self.plan, "--input", "random:1", "--device", "none", "--privacy",
                            "pads"), USAGE, "--privacy")
-        self.expect(slalom("model", "vgg17", "-o", self.at / "x"), USAGE, "vgg17")
+        self.expect(slalom("model", "vgg17", "-o", self.at / "x"), USAGE, "vgg17", "resnet50")
+        for words in (["model", "mobilenet", "--seed", "-1"], ["model", "mobilenet", "--threads", "-1"],
+                      ["convert", "net.onnx", "--samples", "-1"], ["convert", "net.onnx", "--threads", "-1"]):
+            self.expect(slalom(*words, "-o", self.at / "x"), USAGE, words[2], "-1")
+        self.expect(slalom("run", self.plan, "--input", "random:1", "--privacy", "pads", "--pads", "-1"), USAGE, "-1")
+
+    def test_misspelled_words_are_answered_with_the_nearest_ones(self):
+        run = ["run", self.plan, "--input", "random:1"]
+        for words, meant in ((["evaluate"], "eval"), (["modle"], "model"), (["Doctor"], "doctor"),
+                             (["--versoin"], "--version"), (["run", self.plan, "--inptu", "x"], "--input"),
+                             ([*run, "--optimize", "latency"], "--optimise"),
+                             ([*run, "--soundnes-bits=50"], "--soundness-bits"),
+                             ([*run, "--integrity", "proprocessed"], "preprocessed"),
+                             ([*run, "--placement", "insde"], "inside"),
+                             (["model", "VGG16", "-o", self.at / "x"], "vgg16"),
+                             (["convert", "net.onnx", "-o", self.at / "x", "--calibrator", "min_max"], "minmax")):
+            self.expect(slalom(*words), USAGE, f"(did you mean {meant}?)")
+        layer = json.loads(slalom("plan", self.plan, "--json").stdout)["layers"][0]["name"]
+        self.expect(slalom(*run, "--keep-inside", layer + "x"), USAGE, f"(did you mean {layer}?)")
+        self.assertNotIn("did you mean", slalom("frobnicate").stderr)
 
     def test_missing_files_are_named(self):
         self.expect(slalom("run", self.at / "no.slalom", "--input", "random:1"), USAGE, "no.slalom")
@@ -112,6 +131,64 @@ class Commands(unittest.TestCase):
         out = self.at / "never.slalom"
         self.expect(slalom("convert", bad, "-o", out), BAD_INPUT, "bad.onnx")
         self.assertFalse(out.exists())
+
+    def test_inputs_that_hold_nothing(self):
+        empty = self.at / "empty.npy"
+        header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (0, 3, 32, 32), }"
+        header += b" " * (64 - (len(header) + 11) % 64) + b"\n"
+        empty.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
+        self.expect(slalom("run", self.plan, "--input", empty), BAD_INPUT, "no images")
+        labels = self.at / "nothing.txt"
+        labels.write_text("random:1[0]\n")
+        self.expect(slalom("eval", self.plan, "--data", "random:1", "--labels", labels), BAD_INPUT, "no image")
+
+    # ---- results that would destroy something ----
+
+    def test_inputs_are_not_written_over(self):
+        network = self.at / "precious.onnx"
+        network.write_bytes(b"mine")
+        link = self.at / "link.onnx"
+        link.symlink_to(network)
+        for out in (network, link, self.at / "." / "precious.onnx"):
+            self.expect(slalom("convert", network, "-o", out), USAGE, "precious.onnx would be written over")
+        self.expect(slalom("convert", network, "-o", self.at / "x", "--report", network), USAGE, "written over")
+        self.expect(slalom("model", "mobilenet", "-o", self.at / "x", "--report", self.at / "x"), USAGE, "written over")
+        self.expect(slalom("run", self.plan, "--input", "random:1", "--trace", self.plan), USAGE, "written over")
+        self.expect(slalom("plan", self.plan, "--svg", self.plan), USAGE, "written over")
+        self.assertEqual(network.read_bytes(), b"mine")
+
+    def test_results_that_cannot_be_written_are_found_before_the_work(self):
+        nowhere = self.at / "no" / "file"
+        for words in (["model", "mobilenet", "-o", nowhere],
+                      ["model", "mobilenet", "-o", self.at / "y", "--report", nowhere],
+                      ["model", "mobilenet", "-o", self.at],
+                      ["run", self.plan, "--input", "random:1", "--trace", nowhere],
+                      ["plan", self.plan, "--svg", nowhere]):
+            done = slalom(*words)
+            self.expect(done, USAGE, "cannot be written")
+            self.assertEqual(done.stdout, "")
+        self.assertFalse((self.at / "y").exists())
+
+    def test_a_pad_store_replaces_no_other_file_and_serves_one_process(self):
+        store = self.at / "mine"
+        store.write_text("something that is no pad store")
+        run = ["run", self.plan, "--input", "random:1", "--privacy", "pads", "--pad-store", store]
+        self.expect(slalom(*run), USAGE, "mine", "would be lost")
+        self.assertEqual(store.read_text(), "something that is no pad store")
+        store.unlink()
+        socket = self.at / "holder.sock"
+        holder = subprocess.Popen([BIN / "slalom", *map(str, run), "--pads", "0", "--when-dry", "wait", "--listen",
+                                   str(socket)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE)
+        try:
+            self.wait_for(socket)
+            self.expect(slalom(*run), USAGE, "mine", "another process uses it")
+            self.assertEqual(slalom("pads", "--attach", socket, "--count", 1).returncode, DONE)
+            holder.communicate(timeout=60)
+            self.assertEqual(holder.returncode, DONE)
+        finally:
+            holder.kill()
+            holder.communicate()
 
     # ---- full disk ----
 
@@ -331,6 +408,22 @@ class Commands(unittest.TestCase):
             worker.wait(10)
             worker.stderr.close()
 
+    def test_a_device_that_is_too_slow_is_not_said_to_have_lied(self):
+        done = slalom("run", self.plan, "--input", "random:1", "--device", f"unix:{self.at}/nobody.sock")
+        self.assertNotIn("lied", done.stdout + done.stderr)
+        socket = self.at / "slow.sock"
+        liar = subprocess.Popen([BIN / "slalom-liar", "--plan", self.plan, "--listen", socket, "--lie", "never"],
+                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        try:
+            self.wait_for(socket)
+            done = slalom("run", self.plan, "--input", "random:1", "--device", f"unix:{socket}", "--timeout-ms", 50)
+            self.assertEqual(done.returncode, UNAVAILABLE, done.stderr)
+            self.assertIn("no device gave an answer to check", done.stdout)
+            self.assertNotIn("lied", done.stdout + done.stderr)
+        finally:
+            liar.kill()
+            liar.wait()
+
     def test_a_device_that_is_not_there(self):
         done = slalom("run", self.plan, "--input", "random:1", "--device",
                       f"unix:{self.at}/nobody.sock")
@@ -360,6 +453,7 @@ class Commands(unittest.TestCase):
         self.expect(slalom("run", self.plan, "--input", "random:1", "--device", "tcp:nowhere"), USAGE,
                     "tcp:HOST:PORT")
         self.expect(slalom("device", "--listen", self.at / "no.sock"), USAGE, "MODEL")
+        self.expect(slalom("device", self.plan, "--listen", "127.0.0.1:70000"), USAGE, "65535")
 
     def test_pads_for_nobody(self):
         self.expect(slalom("pads", "--attach", self.at / "no.sock", "--count", 1), UNAVAILABLE,

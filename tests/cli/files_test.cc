@@ -63,6 +63,37 @@ TEST_F(Folder, AFullDiskLeavesTheOldFileAndNoPartialOne) {
   EXPECT_EQ(num_files(), 1U);
 }
 
+TEST_F(Folder, ASymbolicLinkStaysOneAndADeviceIsWrittenTo) {
+  write_file(at("a"), std::vector<std::byte>(3, std::byte{1}));
+  fs::create_symlink("a", at("link"));
+  write_file(at("link"), std::vector<std::byte>(5, std::byte{2}));
+  EXPECT_TRUE(fs::is_symlink(at("link")));
+  EXPECT_EQ(read_file(at("a"), 10), std::vector<std::byte>(5, std::byte{2}));
+  fs::create_symlink("/dev/null", at("null"));
+  check_output(at("null"), {});
+  write_file(at("null"), std::vector<std::byte>(5));
+  EXPECT_TRUE(fs::is_character_file(at("null")));
+  EXPECT_EQ(num_files(), 3U);
+}
+
+TEST_F(Folder, OutputsAreCheckedBeforeTheyAreThere) {
+  write_file(at("a"), {});
+  const std::vector<std::string> sources{at("a"), at("none")};
+  check_output(at("b"), sources);
+  check_output(at("a"), {});
+  EXPECT_EQ(num_files(), 1U);
+  fs::create_symlink("a", at("link"));
+  for (const std::string& path :
+       {at("a"), at("link"), path_.string() + "/./a", at("none"), path_.string(), at("no/b")}) {
+    try {
+      check_output(path, sources);
+      ADD_FAILURE() << path;
+    } catch (const Stop& stop) {
+      EXPECT_EQ(stop.code(), Errc::kInvalidArgument) << stop.what();
+    }
+  }
+}
+
 TEST_F(Folder, MissingFilesAndFoldersAreUsageErrors) {
   for (const auto& act : std::vector<std::function<void()>>{
            [&] { read_file(at("none"), 10); }, [&] { read_file(path_.string(), 10); },

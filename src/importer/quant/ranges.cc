@@ -102,7 +102,8 @@ struct Chooser {
     if (it != statistics.histograms.end() && value != kNoValue) {
       return calibrated_range(it->second, options);
     }
-    const std::string what = "the range of its result is not known: calibration samples are needed";
+    const std::string what =
+        "the range of its result is not known: calibration samples are needed (--calibrate)";
     if (maker == nullptr) fail(what);
     throw Failure(blame(Error{.what = what, .node = {}, .op = {}}, maker->origin));
   }
@@ -117,7 +118,7 @@ struct Chooser {
     const auto it = statistics.histograms.find(net.tensors[id].value);
     if (it == statistics.histograms.end()) {
       fail("the range of the input '" + net.tensors[id].name +
-           "' is not known: calibration samples are needed");
+           "' is not known: calibration samples are needed (--calibrate)");
     }
     return quant_of(it->second.min_max());
   }
