@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
+#include <cstdint>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -54,7 +56,7 @@ Action define_model(CLI::App& app) {
       ->required();
   app.add_option("--seed", o->zoo.seed, "Seed of the weights")
       ->type_name("N")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(std::uint64_t{0}, std::numeric_limits<std::uint64_t>::max()))
       ->capture_default_str();
   app.add_flag("!--no-top", o->zoo.top, "Leave out the classifier");
   app.add_option("--input-size", o->zoo.input_size, "Height and width of the input")

@@ -84,6 +84,7 @@ Graph fold_graph(Graph graph, const FoldOptions& options) {
   remove_no_ops(graph);
   set_types(0);
   recognise_activations(graph);
+  divisions_to_products(graph);
   fold_affine(graph);
   set_types(0);
   resolve_windows(graph);

@@ -30,6 +30,7 @@ struct FoldOptions {
 // - Identity, Dropout and nodes whose result nobody reads are gone;
 // - x * sigmoid(x) is "Swish", x * HardSigmoid(x, 1/6, 1/2) and x * clip(x + 3, 0, 6) / 6 are
 //   "HardSwish";
+// - a / b is a * Reciprocal(b) unless b is constant or a is a single constant number;
 // - BatchNormalization, and multiplication or addition of a constant per channel, is folded into
 //   the Conv, ConvTranspose, Gemm or constant MatMul before it if nothing else reads that result;
 //   any other BatchNormalization is a depthwise 1x1 Conv (rank 3 and up) or Mul and Add;

@@ -138,4 +138,24 @@ void recognise_activations(Graph& graph) {
   editor.finish();
 }
 
+void divisions_to_products(Graph& graph) {
+  Editor editor(graph);
+  for (std::size_t i = 0; i < editor.size(); ++i) {
+    const Node node = editor.node(i);
+    if (node.op != "Div" || graph.value(node.outputs.at(0)).dtype != DType::kFloat32) continue;
+    const Tensor* dividend = graph.constant(node.inputs[0]);
+    if (graph.constant(node.inputs[1]) != nullptr) continue;
+    if (dividend != nullptr && dividend->size() == 1) continue;  // one function of the divisor
+    const ValueId inverse = graph.add_value(graph.value(node.inputs[1]).name + ".inverse");
+    Node product = node;
+    product.op = "Mul";
+    product.inputs = {node.inputs[0], inverse};
+    editor.node(i).op = "Reciprocal";
+    editor.node(i).outputs = {inverse};
+    editor.set_inputs(i, {node.inputs[1]});
+    editor.insert_after(i, std::move(product));
+  }
+  editor.finish();
+}
+
 }  // namespace slalom::importer

@@ -15,6 +15,9 @@ void remove_no_ops(Graph& graph);
 // recognise_activations finds Swish, HardSwish and HardSigmoid in the nodes they are exported as.
 void recognise_activations(Graph& graph);
 
+// divisions_to_products makes a * (1 / b) of a / b where b is not constant, and a no single number.
+void divisions_to_products(Graph& graph);
+
 // fold_affine makes Gemm of MatMul with a constant matrix, and folds what scales or shifts channels
 // into the linear layer before it; see fold.h.
 void fold_affine(Graph& graph);

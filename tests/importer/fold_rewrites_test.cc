@@ -19,6 +19,30 @@ TEST(Fold, RecognisesSwish) {
   check_equivalent(builder, graph, {4});
 }
 
+TEST(Fold, DividesByMultiplying) {
+  ModelBuilder builder;
+  builder.input("x", {0, 4}).output("y");
+  builder.floats("ones", {4}, {1, 2, 3, 4});
+  builder.node("Abs", {"x"}, "a");
+  builder.node("Add", {"a", "ones"}, "b");
+  builder.node("Div", {"x", "b"}, "c");
+  builder.node("Div", {"ones", "b"}, "d");
+  builder.node("Add", {"c", "d"}, "y");
+  const Graph graph = folded(builder);
+  EXPECT_EQ(ops(graph), (Ops{"Abs", "Add", "Reciprocal", "Mul", "Reciprocal", "Mul", "Add"}));
+  check_equivalent(builder, graph, {4});
+}
+
+TEST(Fold, LeavesDivisionsThatAreOneFunctionOrByAConstant) {
+  ModelBuilder builder;
+  builder.input("x", {0, 4}).output("y");
+  builder.floats("one", {}, {1});
+  builder.floats("many", {4}, {1, 2, 3, 4});
+  builder.node("Div", {"one", "x"}, "a");
+  builder.node("Div", {"a", "many"}, "y");
+  EXPECT_EQ(ops(folded(builder)), (Ops{"Div", "Div"}));
+}
+
 TEST(Fold, LeavesAGateOfAnotherTensor) {
   ModelBuilder builder;
   builder.input("x", {0, 4}).output("y");

@@ -204,7 +204,23 @@ def padded(opset):
     x = n.op("MaxPool", pad(x, 0, 0, 1, 1, 0, 0, 1, 1, value=-10.0), kernel_shape=[3, 3])
     x = n.op("AveragePool", pad(x, 0, 0, 1, 1, 0, 0, 1, 1), kernel_shape=[3, 3])
     x = n.conv(pad(x, 0, 0, 1, 1, 0, 0, 1, 1, mode="reflect"), 4, 4, 3)
+    x = pad(x, 0, 0, -1, 1, 0, 1, 0, -1, value=0.25)
+    if opset >= 19:
+        x = pad(x, 0, 0, 3, 0, 0, 0, 1, 5, mode="wrap")
     return n.model(pad(x, 0, 1, 0, 0, 0, 0, 0, 1, value=0.5, mode="edge"))
+
+
+def quotients(opset):
+    """Divisions by what is not constant, with every kind of dividend and broadcast."""
+    n = Net("quotients", opset, [4, 7, 6])
+    x = n.conv("x", 6, 4, 3)
+    gate = n.op("Sigmoid", n.conv("x", 6, 4, 3))
+    divisor = n.op("Add", gate, n.const(np.float32(0.5)))
+    pooled = n.op("GlobalAveragePool", divisor)
+    x = n.op("Div", n.op("Div", x, divisor), pooled)
+    scale = n.const(n.random.uniform(0.5, 1.5, (6, 1, 1)).astype(np.float32))
+    return n.model(n.op("Add", x, n.op("Add", n.op("Div", scale, divisor),
+                                       n.op("Div", n.const(np.float32(1.5)), divisor))))
 
 
 def transformer_like(opset):
@@ -333,7 +349,7 @@ def random_window(seed):
 
 BLOCKS = [resnet_block, mobilenet_block, efficientnet_block, inception_block, preactivation,
           shape_arithmetic, channel_shuffle, upsampler, one_and_three_dimensions, padded,
-          transformer_like, fixed_batch, fixed_shapes]
+          quotients, transformer_like, fixed_batch, fixed_shapes]
 
 
 def all_networks(random_count=60):

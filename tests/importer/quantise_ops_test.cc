@@ -227,6 +227,14 @@ const Case kCases[] = {
        return g.node("Div", {image(g), g.random({9, 7}, 0.2F, 2.0F)});
      },
      30},
+    {"Quotient",
+     [](GraphMaker& g) {
+       const ValueId x = image(g);
+       const ValueId gate = g.node("Sigmoid", {g.conv(x, {})});
+       const ValueId divisor = g.node("Add", {gate, g.scalar(0.5F)});
+       return g.node("Mul", {g.conv(x, {}), g.node("Reciprocal", {divisor})});
+     },
+     30},
     {"SqueezeExcite",
      [](GraphMaker& g) {
        const ValueId x = g.node("HardSwish", {g.conv(image(g), {})});
@@ -305,6 +313,29 @@ const Case kCases[] = {
        return g.node("Pad", {image(g), g.ints({0, 1, 0, 2, 0, 0, 3, 0}), g.scalar(0.5F)});
      },
      35},
+    {"PadCrop",
+     [](GraphMaker& g) {
+       return g.node("Pad", {image(g), g.ints({0, -1, -2, 2, 0, 0, 3, -1}), g.scalar(0.5F)});
+     },
+     35},
+    {"Crop",
+     [](GraphMaker& g) {
+       return g.node("Pad", {g.conv(image(g), {}), g.ints({0, 0, -1, 0, 0, 0, 0, -2})});
+     },
+     33},
+    {"PadReflect",
+     [](GraphMaker& g) {
+       return g.conv(g.node("Pad", {image(g), g.ints({0, 0, 3, 1, 0, 0, 2, 0})},
+                            {{"mode", std::string("reflect")}}),
+                     {});
+     },
+     35},
+    {"PadEdge",
+     [](GraphMaker& g) {
+       return g.node("Pad", {g.conv(image(g), {}), g.ints({0, 1, 0, 2, 0, 2, 3, 1})},
+                     {{"mode", std::string("edge")}});
+     },
+     33},
     {"TransposeToLast",
      [](GraphMaker& g) {
        return g.node("Transpose", {g.conv(image(g), {})}, {{"perm", Ints{0, 2, 3, 1}}});

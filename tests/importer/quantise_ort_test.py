@@ -41,7 +41,6 @@ LEAST_SAME_IMAGES = 0.6  # measured: 0.79 to 0.96
 REFUSED = {
     "upsampler": "stride = kernel",
     "one_and_three_dimensions": "only one and two spatial dimensions",
-    "padded": "only constant padding",
     "transformer_like": "constant second matrix",
 }
 LEAST_SNR_DB = 22.0

@@ -162,6 +162,10 @@ void sqrt_op(const EvalContext& context) {
   map(context, [](float x) { return std::sqrt(x); });
 }
 
+void reciprocal(const EvalContext& context) {
+  map(context, [](float x) { return 1.0F / x; });
+}
+
 OpDef unary(std::string_view name, std::int64_t min_opset, std::vector<AttributeDef> attributes,
             void (*eval)(const EvalContext&),
             std::vector<TensorType> (*infer)(const InferContext&) = infer_float) {
@@ -191,6 +195,7 @@ std::vector<OpDef> activation_ops() {
           unary("Floor", 6, {}, floor_op),
           unary("Ceil", 6, {}, ceil_op),
           unary("Sqrt", 6, {}, sqrt_op),
+          unary("Reciprocal", 6, {}, reciprocal),
           std::move(clip_def),
           std::move(prelu_def),
           std::move(swish_def)};

@@ -124,6 +124,12 @@ void pad(const EvalContext& context) {
 
 }  // namespace
 
+bool copies_inside(const Node& node) { return mode_of(node) != Mode::kConstant; }
+
+std::vector<std::int64_t> pad_sources(const Node& node, std::int64_t dim, PadAmount amount) {
+  return source_map(dim, amount, mode_of(node));
+}
+
 std::vector<PadAmount> pad_amounts(const InferContext& context) {
   const std::size_t rank = context.rank(0);
   const auto values = context.ints(1);

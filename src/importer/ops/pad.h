@@ -17,6 +17,13 @@ struct PadAmount {
 // pad_amounts reads the inputs of a Pad node: one entry for each dimension.
 std::vector<PadAmount> pad_amounts(const InferContext& context);
 
+// copies_inside: the mode is reflect, edge or wrap, so every output is an element of the input.
+bool copies_inside(const Node& node);
+
+// pad_sources lists for each output index along a dimension of length `dim` the input index that it
+// copies, in such a mode.
+std::vector<std::int64_t> pad_sources(const Node& node, std::int64_t dim, PadAmount amount);
+
 OpDef pad_op();
 
 }  // namespace slalom::importer

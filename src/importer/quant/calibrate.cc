@@ -170,6 +170,9 @@ void collect(const Graph& graph, const SampleSource& samples, const QuantiseOpti
     if (tensor.dtype() != DType::kFloat32) return;
     const auto values = tensor.view<float>();
     if (const auto it = statistics.histograms.find(id); it != statistics.histograms.end()) {
+      if (!std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); })) {
+        fail("on a sample the value '" + graph.value(id).name + "' is infinite or not a number");
+      }
       it->second.add(values);
     }
     if (const auto it = statistics.means.find(id); it != statistics.means.end()) {

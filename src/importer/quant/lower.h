@@ -93,6 +93,18 @@ bool lower_unary(Lowerer& lowerer, const Node& node);
 bool lower_binary(Lowerer& lowerer, const Node& node);
 bool lower_pool(Lowerer& lowerer, const Node& node);
 bool lower_movement(Lowerer& lowerer, const Node& node);
+void lower_pad(Lowerer& lowerer, const Node& node);
+
+// axis_of gives an axis that may count from the end its number; fails if there is no such axis.
+std::size_t axis_of(std::int64_t axis, std::size_t rank);
+
+// single_axis_groups are groups of the value's present memory order in which each of the given
+// dimensions has an axis to itself; an order with such axes if there is none.
+Groups single_axis_groups(const Lowerer& lowerer, const Placed& placed,
+                          const std::vector<std::size_t>& dims);
+
+// axis_with is the axis that a dimension belongs to.
+std::size_t axis_with(const Groups& groups, std::size_t dim);
 
 // u32 fails if the value is negative or above 2^20.
 std::uint32_t u32(std::int64_t value, const char* what);

@@ -8,7 +8,6 @@
 #include "importer/quant/lower.h"
 
 namespace slalom::importer {
-namespace {
 
 std::size_t axis_of(std::int64_t axis, std::size_t rank) {
   if (axis < 0) axis += static_cast<std::int64_t>(rank);
@@ -16,37 +15,6 @@ std::size_t axis_of(std::int64_t axis, std::size_t rank) {
   return static_cast<std::size_t>(axis);
 }
 
-// lower_reshape serves every operator that keeps the order of the elements.
-void lower_reshape(Lowerer& lowerer, const Node& node) {
-  const Placed placed = lowerer.place_of(node.input(0));
-  const ValueId result = node.outputs.at(0);
-  const Shape& shape = lowerer.shape(result);
-  if (const auto view = reshaped(placed.view, shape)) {
-    return lowerer.alias(node, result, {placed.tensor, *view});
-  }
-  // Bring memory to the value's own order; then every shape is possible.
-  const Groups groups = natural_groups(placed.view.size());
-  const TensorIndex in = lowerer.in_memory_order(placed, groups);
-  const auto view = reshaped(contiguous_view(view_shape(placed.view), groups), shape);
-  if (!view) fail("its shapes hold different numbers of elements");
-  lowerer.alias(node, result, {in, *view});
-}
-
-void lower_transpose(Lowerer& lowerer, const Node& node) {
-  const Placed placed = lowerer.place_of(node.input(0));
-  const std::size_t rank = placed.view.size();
-  std::vector<std::int64_t> perm = node.ints_or("perm", {});
-  if (perm.empty()) {
-    for (std::size_t i = rank; i-- > 0;) perm.push_back(static_cast<std::int64_t>(i));
-  }
-  if (perm.size() != rank) fail("its permutation does not fit its input");
-  View view;
-  for (const std::int64_t axis : perm) view.push_back(placed.view[axis_of(axis, rank)]);
-  lowerer.alias(node, node.outputs.at(0), {placed.tensor, std::move(view)});
-}
-
-// single_axis_groups are groups of the value's present memory order in which each of the given
-// dimensions has an axis to itself; an order with such axes if there is none.
 Groups single_axis_groups(const Lowerer& lowerer, const Placed& placed,
                           const std::vector<std::size_t>& dims) {
   const auto alone = [&](const Groups& groups) {
@@ -92,6 +60,37 @@ std::size_t axis_with(const Groups& groups, std::size_t dim) {
   fail("a dimension has no axis");
 }
 
+namespace {
+
+// lower_reshape serves every operator that keeps the order of the elements.
+void lower_reshape(Lowerer& lowerer, const Node& node) {
+  const Placed placed = lowerer.place_of(node.input(0));
+  const ValueId result = node.outputs.at(0);
+  const Shape& shape = lowerer.shape(result);
+  if (const auto view = reshaped(placed.view, shape)) {
+    return lowerer.alias(node, result, {placed.tensor, *view});
+  }
+  // Bring memory to the value's own order; then every shape is possible.
+  const Groups groups = natural_groups(placed.view.size());
+  const TensorIndex in = lowerer.in_memory_order(placed, groups);
+  const auto view = reshaped(contiguous_view(view_shape(placed.view), groups), shape);
+  if (!view) fail("its shapes hold different numbers of elements");
+  lowerer.alias(node, result, {in, *view});
+}
+
+void lower_transpose(Lowerer& lowerer, const Node& node) {
+  const Placed placed = lowerer.place_of(node.input(0));
+  const std::size_t rank = placed.view.size();
+  std::vector<std::int64_t> perm = node.ints_or("perm", {});
+  if (perm.empty()) {
+    for (std::size_t i = rank; i-- > 0;) perm.push_back(static_cast<std::int64_t>(i));
+  }
+  if (perm.size() != rank) fail("its permutation does not fit its input");
+  View view;
+  for (const std::int64_t axis : perm) view.push_back(placed.view[axis_of(axis, rank)]);
+  lowerer.alias(node, node.outputs.at(0), {placed.tensor, std::move(view)});
+}
+
 void lower_concat(Lowerer& lowerer, const Node& node) {
   const ValueId result = node.outputs.at(0);
   const std::size_t dim = axis_of(node.int_or("axis", 0), lowerer.shape(result).size());
@@ -110,42 +109,6 @@ void lower_concat(Lowerer& lowerer, const Node& node) {
   lowerer.append(node, std::move(inputs),
                  NetConcat{static_cast<std::uint8_t>(axis_with(groups, dim))},
                  Lowerer::shape_of(lowerer.shape(result), groups), result, groups);
-}
-
-void lower_pad(Lowerer& lowerer, const Node& node) {
-  if (node.string_or("mode", "constant") != "constant") fail("only constant padding is supported");
-  const std::vector<std::int64_t> pads = lowerer.ints_input(node, 1);
-  const Placed placed = lowerer.place_of(node.input(0));
-  const std::size_t rank = placed.view.size();
-  std::vector<std::int64_t> axes;
-  if (node.input(3) != kNoValue) {
-    axes = lowerer.ints_input(node, 3);
-  } else {
-    for (std::size_t i = 0; i < rank; ++i) axes.push_back(static_cast<std::int64_t>(i));
-  }
-  if (pads.size() != 2 * axes.size()) fail("its pads do not fit its axes");
-  NetPad pad;
-  if (node.input(2) != kNoValue) {
-    const Tensor& value = lowerer.constant_input(node, 2);
-    if (value.dtype() != DType::kFloat32 || value.size() != 1) fail("its value is not one number");
-    pad.value = value.view<float>()[0];
-  }
-  std::vector<std::size_t> dims;
-  for (std::size_t i = 0; i < axes.size(); ++i) {
-    if (pads[i] < 0 || pads[axes.size() + i] < 0) fail("negative padding is not supported");
-    if (pads[i] + pads[axes.size() + i] > 0) dims.push_back(axis_of(axes[i], rank));
-  }
-  const ValueId result = node.outputs.at(0);
-  if (dims.empty()) return lowerer.alias(node, result, placed);
-  const Groups groups = single_axis_groups(lowerer, placed, dims);
-  for (std::size_t i = 0; i < axes.size(); ++i) {
-    if (pads[i] + pads[axes.size() + i] == 0) continue;
-    const std::size_t axis = axis_with(groups, axis_of(axes[i], rank));
-    pad.before[axis] = u32(pads[i], "a padding");
-    pad.after[axis] = u32(pads[axes.size() + i], "a padding");
-  }
-  const TensorIndex in = lowerer.in_memory_order(placed, groups);
-  lowerer.append(node, {in}, pad, Lowerer::shape_of(lowerer.shape(result), groups), result, groups);
 }
 
 // Range is what a Slice keeps of one dimension; backwards: the last of it first.

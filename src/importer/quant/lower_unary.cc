@@ -62,6 +62,9 @@ std::optional<Unary> unary_of(const Lowerer& lowerer, const Node& node) {
   }
   if (op == "Neg") return function([](double x) { return -x; });
   if (op == "Abs") return function([](double x) { return std::fabs(x); });
+  // A divisor's code for 0 is not met where samples are typical of what comes: it gives the end of
+  // the range.
+  if (op == "Reciprocal") return function([](double x) { return 1.0 / x; });
   if (op == "Sqrt") return function([](double x) { return std::sqrt(std::max(x, 0.0)); });
   return std::nullopt;
 }
