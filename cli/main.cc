@@ -103,6 +103,7 @@ int run_command(int argc, char** argv) {
   if (!first.starts_with("-") && std::none_of(kCommands.begin(), kCommands.end(),
                                               [&](const Command& c) { return c.name == first; })) {
     std::vector<std::string> known;
+    known.reserve(kCommands.size());
     for (const Command& c : kCommands) known.emplace_back(c.name);
     return complain(Errc::kInvalidArgument,
                     first.empty() ? "name a command, for example slalom doctor; see slalom --help"

@@ -84,6 +84,7 @@ void lower_pad(Lowerer& lowerer, const Node& node) {
   const ValueId result = node.outputs.at(0);
   if (paddings.empty()) return lowerer.alias(node, result, placed);
   std::vector<std::size_t> dims;
+  dims.reserve(paddings.size());
   for (const Padding& p : paddings) dims.push_back(p.dim);
   const Groups groups = single_axis_groups(lowerer, placed, dims);
   TensorIndex now = lowerer.in_memory_order(placed, groups);
