@@ -66,14 +66,12 @@ unsigned usable_processors() {
 }
 
 std::vector<std::string> features(const base::CpuFeatures& cpu) {
-  const std::array<std::pair<bool, const char*>, 12> all{{{cpu.sse41, "SSE4.1"},
-                                                          {cpu.ssse3, "SSSE3"},
+  const std::array<std::pair<bool, const char*>, 10> all{{{cpu.sse41, "SSE4.1"},
                                                           {cpu.avx2, "AVX2"},
                                                           {cpu.avx512, "AVX-512"},
                                                           {cpu.avx512_ifma, "IFMA"},
                                                           {cpu.avx512_vbmi, "VBMI"},
                                                           {cpu.avx512_vnni, "AVX-512 VNNI"},
-                                                          {cpu.avx_vnni, "AVX-VNNI"},
                                                           {cpu.amx_int8, "AMX int8"},
                                                           {cpu.aes, "AES"},
                                                           {cpu.vaes, "VAES"},

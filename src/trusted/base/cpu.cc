@@ -42,8 +42,6 @@ CpuFeatures detect_cpu() noexcept {
   CpuFeatures f;
   const Leaf one = leaf(1, 0);
   const Leaf seven = leaf(7, 0);
-  const Leaf seven_one = leaf(7, 1);
-  f.ssse3 = bit(one.c, 9);
   f.sse41 = bit(one.c, 19);
   f.aes = bit(one.c, 25);
   f.rdseed = bit(seven.b, 18);
@@ -53,7 +51,6 @@ CpuFeatures detect_cpu() noexcept {
   const bool zmm = (state & 0xe6) == 0xe6;
   const bool tiles = (state & 0x60000) == 0x60000;
   f.avx2 = ymm && bit(one.c, 28) && bit(one.c, 12) && bit(seven.b, 5);
-  f.avx_vnni = f.avx2 && bit(seven_one.a, 4);
   f.vaes = f.avx2 && bit(seven.c, 9);
   f.avx512 = f.avx2 && zmm && bit(seven.b, 16) && bit(seven.b, 17) && bit(seven.b, 28) &&
              bit(seven.b, 30) && bit(seven.b, 31);

@@ -8,13 +8,11 @@ namespace slalom::base {
 // lying CPUID can end the process but never change a result, since all kernels agree bit for bit.
 struct CpuFeatures {
   bool sse41 = false;
-  bool ssse3 = false;
   bool avx2 = false;
   bool avx512 = false;  // F, BW, DQ, VL and CD together
   bool avx512_ifma = false;
   bool avx512_vbmi = false;
   bool avx512_vnni = false;
-  bool avx_vnni = false;
   bool amx_int8 = false;
   bool aes = false;   // with PCLMULQDQ
   bool vaes = false;  // with VPCLMULQDQ

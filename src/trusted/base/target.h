@@ -35,4 +35,3 @@
 #define SLALOM_ISA_AVX512_IFMA \
   "avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx512ifma,avx512vbmi,avx512vnni,aes,vaes"
 #define SLALOM_ISA_AES "aes"
-#define SLALOM_ISA_RDSEED "rdseed"

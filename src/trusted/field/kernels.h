@@ -101,6 +101,14 @@ struct OutputTile {
   const std::uint32_t* u = nullptr;  // trusted: canonical unblinding words to subtract; or none
 };
 
+// IntegerTile is channels of some positions: that of position p at y[p*stride].
+struct IntegerTile {
+  const std::int32_t* y = nullptr;
+  std::size_t stride = 0;
+  std::size_t positions = 0;
+  std::size_t channels = 0;
+};
+
 // CheckVector is s~, the input side of a preprocessed check: one word per repetition and input
 // element, in a layout that belongs to the kernels that packed it. Secret. `elements` is h*w*c of
 // the input.
@@ -130,10 +138,10 @@ struct Kernels {
   void (*consume_integers)(const OutputTile& tile, const OutputChallenge& challenge,
                            const Epilogue& epilogue, std::int32_t* dst, OutputSum& sum) noexcept;
 
-  // requantise_codes applies the epilogue's rounding (bias included in y, threshold and offset
-  // unused) to trusted integers. y and dst: positions*channels values.
-  void (*requantise_codes)(const std::int32_t* y, std::size_t positions, std::size_t channels,
-                           const Epilogue& epilogue, std::uint8_t* dst) noexcept;
+  // requantise_codes applies the epilogue's rounding (bias included in the integers, threshold and
+  // offset unused) to trusted integers. A position's codes follow the last one's by dst_stride.
+  void (*requantise_codes)(const IntegerTile& tile, const Epilogue& epilogue, std::uint8_t* dst,
+                           std::size_t dst_stride) noexcept;
   // apply_table: codes[i] = table[codes[i]], every entry of the table touched alike.
   void (*apply_table)(const std::uint8_t* table, std::uint8_t* codes, std::size_t n) noexcept;
 

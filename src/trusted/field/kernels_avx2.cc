@@ -90,16 +90,10 @@ inline void stream_packed(std::byte* at, const Words* words) noexcept {
   stream(at + 64, Words(_mm256_blend_epi32(__m256i(c), __m256i(d), 0xfc)));
 }
 
-// There are not enough registers for the loop that needs it.
-struct Narrow {
-  static constexpr bool kExists = false;
-  static constexpr std::size_t kRegisters = 4;
-  explicit Narrow(const Epilogue& e) noexcept;
-  template <Field F>
-  static void load(const std::byte* at, std::size_t n, Words* v) noexcept;
-  [[nodiscard]] Words round(Floats v) const noexcept;
-  void store(std::uint8_t* at, const Words* q, std::size_t n) const noexcept;
-};
+// There are not enough registers for a faster loop.
+template <class T>
+struct Rounding;
+using Narrow = Rounding<std::uint8_t>;
 
 #include "field/vector_table.h"
 

@@ -113,10 +113,13 @@ void apply_table(const std::uint8_t* table, std::uint8_t* codes, std::size_t n) 
   for (std::size_t i = 0; i < n; ++i) codes[i] = look_up(table, codes[i]);
 }
 
-void requantise_codes(const std::int32_t* y, std::size_t positions, std::size_t channels,
-                      const Epilogue& e, std::uint8_t* dst) noexcept {
-  for (std::size_t i = 0; i < positions * channels; ++i) {
-    dst[i] = stored<std::uint8_t>(y[i], e.multiplier[i % channels], e);
+void requantise_codes(const IntegerTile& tile, const Epilogue& e, std::uint8_t* dst,
+                      std::size_t dst_stride) noexcept {
+  for (std::size_t p = 0; p < tile.positions; ++p) {
+    for (std::size_t ch = 0; ch < tile.channels; ++ch) {
+      dst[p * dst_stride + ch] =
+          stored<std::uint8_t>(tile.y[p * tile.stride + ch], e.multiplier[ch], e);
+    }
   }
 }
 

@@ -3,24 +3,21 @@
 
 #include <immintrin.h>
 #include <openssl/evp.h>
-#include <sys/random.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
-#include <cerrno>
 #include <cstring>
 #include <utility>
 
 #include "base/assert.h"
 #include "base/secret.h"
-#include "base/target.h"
 
-SLALOM_TARGET_BEGIN(SLALOM_ISA_RDSEED)
 namespace slalom::field {
 namespace {
 
 // hardware_seed fills out from RDSEED, which may be dry for a while when others drain it.
-bool hardware_seed(std::span<std::byte> out) noexcept {
+[[gnu::target("rdseed")]] bool hardware_seed(std::span<std::byte> out) noexcept {
   constexpr int kTries = 100'000;
   for (std::size_t at = 0; at < out.size(); at += sizeof(std::uint64_t)) {
     unsigned long long word = 0;
@@ -30,24 +27,6 @@ bool hardware_seed(std::span<std::byte> out) noexcept {
       _mm_pause();
     }
     std::memcpy(out.data() + at, &word, std::min(sizeof(word), out.size() - at));
-  }
-  return true;
-}
-
-}  // namespace
-}  // namespace slalom::field
-SLALOM_TARGET_END
-
-namespace slalom::field {
-namespace {
-
-bool kernel_seed(std::span<std::byte> out) noexcept {
-  std::size_t done = 0;
-  while (done < out.size()) {
-    const ssize_t got = getrandom(out.data() + done, out.size() - done, 0);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return false;
-    done += static_cast<std::size_t>(got);
   }
   return true;
 }
@@ -90,7 +69,7 @@ class SystemRandom final : public Random {
 Result<std::unique_ptr<Random>> make_system_random(const base::CpuFeatures& cpu) {
   base::Wiped<std::array<std::byte, 64>> seed;
   const std::span<std::byte, 64> bytes = seed.bytes();
-  if (!kernel_seed(bytes.first<32>())) {
+  if (getentropy(bytes.data(), 32) != 0) {
     return Error{Errc::kUnavailable, "the system's random generator failed"};
   }
   if (cpu.rdseed && !hardware_seed(bytes.last<32>())) {
@@ -129,10 +108,6 @@ void draw_below(Random& random, std::uint32_t range, std::span<std::uint32_t> ou
   const auto bits = static_cast<std::size_t>(std::bit_width(range - 1));
   const std::size_t width = (bits + 7) / 8;
   const auto mask = static_cast<std::uint32_t>((std::uint64_t{1} << bits) - 1);
-  if (width == 0) {
-    std::fill(out.begin(), out.end(), 0U);
-    return;
-  }
   base::Wiped<std::array<std::byte, 1024>> buffer;  // 256 words of at most 4 bytes
   std::size_t done = 0;
   while (done < out.size()) {

@@ -32,27 +32,33 @@ std::vector<std::int64_t> weight_sums(const model::Linear& layer) {
 
 }  // namespace
 
+EpilogueTables::EpilogueTables(const model::Linear& layer)
+    : multiplier_(base::round_up(layer.out().c, kChannelPad), layer.requant.multiplier[0]),
+      table_(layer.requant.table),
+      zero_point_(layer.requant.zero_point),
+      lo_(layer.requant.lo),
+      hi_(layer.requant.hi),
+      tame_(std::ranges::max(layer.requant.multiplier) <= 0.5F) {
+  if (layer.requant.multiplier.size() != 1) {
+    std::ranges::copy(layer.requant.multiplier, multiplier_.begin());
+  }
+}
+
 EpilogueTables::EpilogueTables(const model::Linear& layer, InputForm form, std::uint8_t pad_code)
-    : zero_point_(layer.requant.zero_point), lo_(layer.requant.lo), hi_(layer.requant.hi) {
+    : EpilogueTables(layer) {
   SLALOM_ASSERT(layer.field.has_value());
   const Field f = *layer.field;
-  const std::size_t channels = layer.out().c;
-  const std::size_t padded = base::round_up(channels, kChannelPad);
-  threshold_.resize(padded);
-  offset_.resize(padded);
-  multiplier_.resize(padded);
+  threshold_.resize(multiplier_.size());
+  offset_.resize(multiplier_.size());
   const std::vector<std::int64_t> sums = weight_sums(layer);
   const auto half = static_cast<std::int32_t>((modulus(f) - 1) / 2);
-  for (std::size_t o = 0; o < channels; ++o) {
+  for (std::size_t o = 0; o < sums.size(); ++o) {
     const std::int64_t shift = form == InputForm::kWords ? sums[o] * (pad_code - 128) : 0;
     const std::int32_t centred = to_signed(reduce_signed(shift, f), f);
     threshold_[o] = static_cast<std::uint32_t>(half - centred);
     offset_[o] = static_cast<std::int32_t>(static_cast<std::uint32_t>(centred) +
                                            static_cast<std::uint32_t>(layer.bias[o]));
-    multiplier_[o] = layer.requant.multiplier[layer.requant.multiplier.size() == 1 ? 0 : o];
   }
-  table_ = layer.requant.table;
-  tame_ = std::all_of(multiplier_.begin(), multiplier_.end(), [](float m) { return m <= 0.5F; });
 }
 
 Epilogue EpilogueTables::requantising() const noexcept {

@@ -27,10 +27,13 @@ enum class InputForm : std::uint8_t { kCodes = 1, kWords = 2 };
 // EpilogueTables owns the channel tables of one Linear's Epilogue. Immutable after construction.
 class EpilogueTables {
  public:
+  // For requantise_codes only: threshold and offset are missing.
+  explicit EpilogueTables(const model::Linear& layer);
   // REQUIRES: the layer has a field (validated plan); pad_code is its input's zero point.
   EpilogueTables(const model::Linear& layer, InputForm form, std::uint8_t pad_code);
 
-  // requantising includes bias: for consume_codes and consume_integers.
+  // requantising is for consume_codes and consume_integers (it includes the bias), and for
+  // requantise_codes.
   [[nodiscard]] Epilogue requantising() const noexcept;
 
  private:
@@ -41,7 +44,7 @@ class EpilogueTables {
   std::int32_t zero_point_;
   std::int32_t lo_;
   std::int32_t hi_;
-  bool tame_ = false;
+  bool tame_;
 };
 
 }  // namespace slalom::field

@@ -42,7 +42,6 @@ inline Words nearest(Floats x) noexcept { return Words(_mm512_cvtps_epi32(__m512
 // Narrow makes codes of four registers of rounded values. Saturating twice on the way to a byte
 // changes nothing that the clamp to 0 <= lo..hi <= 255 would not.
 struct Narrow {
-  static constexpr bool kExists = true;
   static constexpr std::size_t kRegisters = 4;
   __m512i zero_point;
   Bytes lo, hi;

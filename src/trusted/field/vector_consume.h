@@ -19,8 +19,8 @@ template <Field F>
   return spread(opaque(load_packed(at, n)));
 }
 
-inline Floats times(Words y, const float* multiplier) noexcept {
-  return __builtin_convertvector(Ints(y), Floats) * Floats(load(multiplier));
+inline Floats times(Words y, Floats multiplier) noexcept {
+  return __builtin_convertvector(Ints(y), Floats) * multiplier;
 }
 
 // Rounding makes stored values of type T: codes in uint8, or integers in int32.
@@ -134,7 +134,7 @@ template <Field F, bool kUnblind, int K, class T, class Round>
       if constexpr (K == kMany) kept[p] = v[i];
       const auto above = Ints(v[i]) > Ints(load(threshold + lane));
       v[i] = (above ? v[i] - Modulus<F>::kP : v[i]) + load(offset + lane);
-      v[i] = round.round(times(v[i], multiplier + lane));
+      v[i] = round.round(times(v[i], Floats(load(multiplier + lane))));
     }
     round.store(at.dst, v, n);
     at.skip(row);
@@ -170,7 +170,7 @@ inline void apply_table(const std::uint8_t* table, std::uint8_t* codes, std::siz
 template <Field F, bool kUnblind, int K, class T>
 void consume_tile(const OutputTile& tile, const OutputChallenge& challenge,
                   const Epilogue& epilogue, T* dst, OutputSum& out) noexcept {
-  constexpr bool kNarrow = Narrow::kExists && sizeof(T) == 1 && K != kMany;
+  constexpr bool kNarrow = Narrow::kRegisters > 1 && sizeof(T) == 1 && K != kMany;
   constexpr std::size_t kSums = K == kMany ? kMaxRepetitions : Columns<F, K>::kCount;
   const std::size_t channels = tile.channels;
   const std::size_t repetitions = K == kMany ? challenge.repetitions : static_cast<std::size_t>(K);
@@ -241,16 +241,44 @@ void consume(const OutputTile& tile, const OutputChallenge& challenge, const Epi
                     : consume_checked<F, true>(tile, challenge, epilogue, dst, sum);
 }
 
-inline void requantise_codes(const std::int32_t* y, std::size_t positions, std::size_t channels,
-                             const Epilogue& epilogue, std::uint8_t* dst) noexcept {
-  const Rounding<std::uint8_t> rounding(epilogue);
-  for (std::size_t p = 0; p < positions; ++p) {
-    for (std::size_t ch = 0; ch < channels; ch += kWidth) {
-      const std::size_t n = min(channels - ch, kWidth);
-      const std::size_t at = p * channels + ch;
-      const Words q = rounding.round(times(load(y + at, n), epilogue.multiplier + ch));
-      rounding.store(dst + at, &q, n);
+// requantise takes n <= kWidth channels of every position, or all lanes of Round's registers.
+template <class Round>
+inline void requantise(const IntegerTile& tile, std::size_t ch, std::size_t n,
+                       const Epilogue& epilogue, const Round& round, std::uint8_t* dst,
+                       std::size_t dst_stride) noexcept {
+  Floats multiplier[Round::kRegisters];
+  for (std::size_t i = 0; i < Round::kRegisters; ++i) {
+    multiplier[i] = Floats(load(epilogue.multiplier + ch + i * kWidth));
+  }
+  const std::int32_t* y = tile.y + ch;
+  dst += ch;
+  for (std::size_t p = 0; p < tile.positions; ++p, y += tile.stride, dst += dst_stride) {
+    Words q[Round::kRegisters];
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < Round::kRegisters; ++i) {
+      q[i] = round.round(times(load(y + i * kWidth, n), multiplier[i]));
+    }
+    round.store(dst, q, n);
+  }
+}
+
+inline void requantise_codes(const IntegerTile& tile, const Epilogue& epilogue, std::uint8_t* dst,
+                             std::size_t dst_stride) noexcept {
+  std::size_t ch = 0;
+  if constexpr (Narrow::kRegisters > 1) {
+    constexpr std::size_t kLanes = Narrow::kRegisters * kWidth;
+    const Narrow narrow(epilogue);
+    for (; epilogue.tame && ch + kLanes <= tile.channels; ch += kLanes) {
+      requantise(tile, ch, kWidth, epilogue, narrow, dst, dst_stride);
     }
   }
-  if (epilogue.table != nullptr) apply_table(epilogue.table, dst, positions * channels);
+  const Rounding<std::uint8_t> rounding(epilogue);
+  for (; ch < tile.channels; ch += kWidth) {
+    requantise(tile, ch, min(tile.channels - ch, kWidth), epilogue, rounding, dst, dst_stride);
+  }
+  if (epilogue.table == nullptr) return;
+  const bool dense = dst_stride == tile.channels;
+  for (std::size_t p = 0; p < (dense ? 1 : tile.positions); ++p) {
+    apply_table(epilogue.table, dst + p * dst_stride, tile.channels * (dense ? tile.positions : 1));
+  }
 }

@@ -31,6 +31,7 @@ struct TileJob {
   std::size_t part = kAllParts;        // then mod 2^32
   const std::int32_t* init = nullptr;  // an addend for each of a position's sums
   std::int32_t* sums = nullptr;        // rows * out.w * stride
+  const Finish* finish = nullptr;      // where they go from there, if anywhere
 };
 
 // Core computes the raw sums of tiles of one convolution. With format kBytes a sum is of w*(value +
@@ -63,6 +64,17 @@ class Core {
   virtual void run(const TileJob& job) noexcept = 0;
 
  protected:
+  [[nodiscard]] SumsTile tile(const TileJob& job, std::size_t stride) const noexcept {
+    const std::size_t column = tiling_.conv.window.stride_w * tiling_.column_bytes();
+    const std::size_t width = tiling_.conv.out.w;
+    return {job.src, job.rows * width, width,    tiling_.row_step(),
+            column,  job.init,         job.sums, stride};
+  }
+  // finish does so for the whole job.
+  void finish(const TileJob& job, std::size_t stride) const noexcept {
+    if (job.finish == nullptr) return;
+    job.finish->block(job.sums, stride, 0, 0, job.rows * tiling_.conv.out.w, stride);
+  }
   Core(const Tiling& tiling, std::size_t columns) : tiling_(tiling), columns_(columns) {}
   Tiling tiling_;
   std::size_t columns_;

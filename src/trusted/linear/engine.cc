@@ -41,7 +41,7 @@ std::unique_ptr<Engine> make_engine_of(const Kernels& kernels, const model::Line
   for (const model::ConvStage& stage : layer.stages) {
     cores.push_back(make_kernel_core(stage, kernels, target));
   }
-  return make_tiled_engine(layer, options, kernels.name, kernels, std::move(cores));
+  return make_tiled_engine(layer, options, kernels, std::move(cores));
 }
 
 std::span<const Candidate> all_candidates() noexcept { return kCandidates; }

@@ -52,14 +52,12 @@ class GemmCore final : public Core {
     const std::size_t first = all ? 0 : parts_[job.part];
     const std::size_t last = all ? segments_.size() : parts_[job.part + 1];
     const ChunkShape shape = chunk(job.chunk);
-    GemmTile t{.positions = job.rows * c.out.w,
-               .width = c.out.w,
-               .row_bytes = tiling_.row_step(),
-               .column_bytes = c.window.stride_w * tiling_.column_bytes(),
-               .segments = std::span(segments_).subspan(first, last - first),
-               .vector_weights = kernels_.lanes * column_weights(),
-               .columns = c.groups == 1 ? shape.stride : group_columns_,
-               .dst_stride = shape.stride};
+    GemmTile t{tile(job, shape.stride),
+               std::span(segments_).subspan(first, last - first),
+               nullptr,
+               kernels_.lanes * column_weights(),
+               c.groups == 1 ? shape.stride : group_columns_,
+               c.groups == 1 && kernels_.finishes ? job.finish : nullptr};
     for (std::size_t g = 0; g < c.groups; ++g) {
       t.src = job.src + g * c.group_in() * tiling_.element_bytes();
       t.weights = weights() + (shape.first + g * group_columns_) * column_weights();
@@ -67,6 +65,7 @@ class GemmCore final : public Core {
       t.dst = job.sums + g * c.group_out();
       kernels_.gemm(t);
     }
+    if (t.finish == nullptr) finish(job, shape.stride);
   }
 
  private:
@@ -176,18 +175,8 @@ class DepthwiseCore final : public Core {
   [[nodiscard]] bool reads_only_rows() const noexcept override { return false; }
 
   void run(const TileJob& job) noexcept override {
-    const Conv& c = tiling_.conv;
-    kernels_.depthwise({.src = job.src,
-                        .positions = job.rows * c.out.w,
-                        .width = c.out.w,
-                        .row_bytes = tiling_.row_step(),
-                        .column_bytes = c.window.stride_w * tiling_.column_bytes(),
-                        .taps = taps_,
-                        .weights = packed_.data(),
-                        .channels = tiling_.channels,
-                        .init = job.init,
-                        .dst = job.sums,
-                        .dst_stride = tiling_.channels});
+    kernels_.depthwise({tile(job, tiling_.channels), taps_, packed_.data(), tiling_.channels});
+    finish(job, tiling_.channels);
   }
 
  private:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -8,6 +9,7 @@
 #include <string_view>
 
 #include "base/cpu.h"
+#include "field/kernels.h"
 #include "field/prime.h"
 
 // The inner loops of exact convolutions over a tile: an input window in private memory, channels
@@ -41,45 +43,65 @@ struct Segment {
   std::size_t terms = 0;
 };
 
-// GemmTile is one implicit matrix product: for each position p and column n < columns
-//   dst[p*dst_stride + n] = init[n] + sum over segments and their elements of tile element *
-//   weight.
-// Position p = (y, x) with x < width starts at src + y*row_bytes + x*column_bytes. Columns come in
-// blocks of Kernels::columns, a last one of some vectors of Kernels::lanes; the packed weights of a
-// block are [step][column of the block][elements in 4 bytes of the tile], a vector's share of them
-// vector_weights.
-struct GemmTile {
+// Finish turns complete sums (bias included) into codes: `codes` is where those of a tile's first
+// position and column go, a position's `stride` after the last one's.
+struct Finish {
+  const field::Kernels& kernels;
+  field::Epilogue epilogue;
+  std::uint8_t* codes = nullptr;
+  std::size_t stride = 0;
+  std::size_t first = 0;     // channel of the first column
+  std::size_t channels = 0;  // columns beyond these are dropped
+
+  // block takes the sums of `positions` from `position` on and `columns` from `column` on.
+  void block(const std::int32_t* sums, std::size_t sums_stride, std::size_t position,
+             std::size_t column, std::size_t positions, std::size_t columns) const noexcept {
+    if (column >= channels) return;
+    field::Epilogue own = epilogue;
+    own.multiplier += first + column;
+    kernels.requantise_codes({sums, sums_stride, positions, std::min(columns, channels - column)},
+                             own, codes + position * stride + column, stride);
+  }
+};
+
+// SumsTile is what a kernel reads and writes: position p = (y, x) with x < width starts at src +
+// y*row_bytes + x*column_bytes, its sums at dst + p*dst_stride, each with an addend of init.
+struct SumsTile {
   const std::byte* src = nullptr;
   std::size_t positions = 0;
   std::size_t width = 1;
   std::size_t row_bytes = 0;
   std::size_t column_bytes = 0;
+  const std::int32_t* init = nullptr;  // one for each column or channel
+  std::int32_t* dst = nullptr;
+  std::size_t dst_stride = 0;
+};
+
+// GemmTile is one implicit matrix product: for each position p and column n < columns
+//   dst[p*dst_stride + n] = init[n] + sum over segments and their elements of tile element *
+//   weight.
+// Columns come in blocks of Kernels::columns, a last one of some vectors of Kernels::lanes; the
+// packed weights of a block are [step][column of the block][elements in 4 bytes of the tile], a
+// vector's share of them vector_weights.
+struct GemmTile : SumsTile {
   std::span<const Segment> segments;
   const std::int8_t* weights = nullptr;
   std::size_t vector_weights = 0;
-  std::size_t columns = 0;             // a multiple of lanes
-  const std::int32_t* init = nullptr;  // one for each column
-  std::int32_t* dst = nullptr;
-  std::size_t dst_stride = 0;
+  std::size_t columns = 0;  // a multiple of lanes
+  // Kernels::finishes: where the sums go, block by block; then dst is room for as many sums, and
+  // what is left there is no one's.
+  const Finish* finish = nullptr;
 };
 
 // DepthwiseTile multiplies each channel by its own taps, two taps at a time:
 //   dst[p*dst_stride + c] = init[c] + sum over pairs j of tile[p + taps[2j]][c]*w[j][c][0]
 //                                                       + tile[p + taps[2j+1]][c]*w[j][c][1]
-// with an even number of taps and the weights of a pair as [channel][2], channels in the order in
-// which the kernel meets them: see depthwise_channel.
-struct DepthwiseTile {
-  const std::byte* src = nullptr;  // int16; positions as in GemmTile
-  std::size_t positions = 0;
-  std::size_t width = 1;
-  std::size_t row_bytes = 0;
-  std::size_t column_bytes = 0;
+// of int16, with an even number of taps and the weights of a pair as [channel][2], channels in the
+// order in which the kernel meets them: see depthwise_channel.
+struct DepthwiseTile : SumsTile {
   std::span<const std::uint32_t> taps;  // bytes from a position's first element
   const std::int16_t* weights = nullptr;
-  std::size_t channels = 0;            // a multiple of the kernel's depthwise_step; also the tile's
-  const std::int32_t* init = nullptr;  // one for each of these channels
-  std::int32_t* dst = nullptr;
-  std::size_t dst_stride = 0;
+  std::size_t channels = 0;  // a multiple of the kernel's depthwise_step; also the tile's
 };
 
 // depthwise_channel is the channel at place i of a pair's weights, for a kernel that takes `step`
@@ -136,6 +158,7 @@ struct Kernels {
   }
 
   void (*gemm)(const GemmTile& tile) noexcept;
+  bool finishes = false;  // gemm heeds GemmTile::finish
   void (*depthwise)(const DepthwiseTile& tile) noexcept;
 
   // widen writes q - 128 for n codes q.

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "field/kernels.h"
-#include "linear/tiled_engine.h"
+#include "field/requant.h"
 
 namespace slalom::linear {
 namespace {
@@ -16,7 +16,7 @@ using model::Conv;
 using model::Linear;
 
 constexpr std::size_t kRandomSamples = 8;
-constexpr std::size_t kDenseImages = 3;  // one for each Drive
+constexpr std::size_t kJoinedImages = 3;  // where tiles span images; one for each Drive
 
 // Drive says to which end a sample's inputs take its channel's sum; without one they stay random.
 enum class Drive : std::uint8_t { kLeast, kMost, kNone };
@@ -103,20 +103,18 @@ class Proof {
         in_(layer.in().elements()),
         out_(layer.out().elements()) {
     const model::Shape& out = layer_.out();
-    if (out.positions() == 1) {  // images may be rows: every class of batch sizes
-      for (; images_ < kDenseImages; ++images_) add_sample(images_, 0, 0);
-      for (std::size_t batch = 1; batch < options.max_batch; batch *= 2) batches_.push_back(batch);
-      batches_.push_back(options.max_batch);
-      return;
-    }
-    images_ = 1;
     batches_ = {1};
-    for (std::size_t i = 0; i < kRandomSamples; ++i) {
-      add_sample(0, varied_() % out.h, varied_() % out.w);
+    if (out.positions() == 1) {  // images are rows: every class of batch sizes
+      for (; images_ < kJoinedImages; ++images_) add_sample(images_, 0, 0);
+      for (std::size_t batch = 2; batch < options.max_batch; batch *= 2) batches_.push_back(batch);
+    } else {
+      for (std::size_t i = 0; i < kRandomSamples; ++i) {
+        add_sample(0, varied_() % out.h, varied_() % out.w);
+      }
+      const bool joined = layer_.stages[0].conv.window == model::Window{};
+      for (; images_ < (joined ? kJoinedImages : 1); ++images_) add_corners(images_);
     }
-    for (const std::size_t y : {std::size_t{0}, std::size_t{out.h} - 1}) {
-      for (const std::size_t x : {std::size_t{0}, std::size_t{out.w} - 1}) add_sample(0, y, x);
-    }
+    if (images_ > 1 && options.max_batch > 1) batches_.push_back(options.max_batch);
   }
 
   bool codes_agree() {
@@ -135,8 +133,9 @@ class Proof {
     const std::size_t channels = layer_.out().c;
     for (std::size_t i = 0; i < expected.size(); ++i) expected[i] += layer_.bias[i % channels];
     std::vector<std::uint8_t> rounded(expected.size());
-    field::all_kernels().back()->requantise_codes(expected.data(), samples_.size(), channels,
-                                                  Rounding(layer_).from(0), rounded.data());
+    field::all_kernels().back()->requantise_codes(
+        {expected.data(), channels, samples_.size(), channels},
+        field::EpilogueTables(layer_).requantising(), rounded.data(), channels);
     return agree(codes, rounded, [&](auto in, std::size_t batch, auto& out) {
       engine_.run_requant(in, kPadCode, batch, out);
     });
@@ -159,6 +158,13 @@ class Proof {
   void add_sample(std::size_t image, std::size_t y, std::size_t x) {
     const auto end = static_cast<Drive>(samples_.size() % 3);
     samples_.push_back({image, y, x, varied_() % layer_.out().c, end});
+  }
+
+  void add_corners(std::size_t image) {
+    const model::Shape& out = layer_.out();
+    for (const std::size_t y : {std::size_t{0}, std::size_t{out.h} - 1}) {
+      for (const std::size_t x : {std::size_t{0}, std::size_t{out.w} - 1}) add_sample(image, y, x);
+    }
   }
 
   // specify computes what the samples' outputs should be, sample after sample. A pair's second

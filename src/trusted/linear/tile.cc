@@ -43,7 +43,7 @@ Tiling make_tiling(const model::Conv& conv, const TilingTarget& target) noexcept
   t.conv = flatten(conv);
   t.format = target.format;
   t.channels = base::round_up(t.conv.in.c, target.channel_step);
-  t.images_as_rows = t.conv.in.positions() == 1 && t.conv.window == model::Window{};
+  t.images_joined = t.conv.window == model::Window{};
   const std::size_t total = t.row_units(target.max_batch);
   SLALOM_ASSERT(total != 0);  // a validated layer has rows, and a batch images
   const std::size_t images = t.images(target.max_batch);
@@ -93,7 +93,7 @@ void fill(const Tiling& t, std::size_t first, std::size_t rows, Copy copy, Pad p
   for (std::size_t i = 0; i < n; ++i) {
     const std::size_t y = first * w.stride_h + i;  // in the padded image
     const std::size_t to = i * tile_row;
-    if (y < w.pad_top || y - w.pad_top >= t.conv.in.h + (t.images_as_rows ? first + rows : 0)) {
+    if (y < w.pad_top || y - w.pad_top >= t.conv.in.h + (t.images_joined ? first + rows : 0)) {
       pad(to, tile_row);
       continue;
     }

@@ -10,11 +10,11 @@
 namespace slalom::linear {
 
 // Tiling says how a convolution is cut into tiles that fit the second-level cache: `rows`
-// consecutive output rows, all columns, one of `chunks` ranges of output channels. Where an image
-// has a single output position (dense layers) a row is an image.
+// consecutive output rows, all columns, one of `chunks` ranges of output channels. Where outputs
+// read one position each (dense and pointwise layers), the images of a run are one tall one.
 struct Tiling {
   model::Conv conv;  // flattened
-  bool images_as_rows = false;
+  bool images_joined = false;
   std::size_t rows = 1;  // at most, of one tile
   std::size_t chunks = 1;
   Format format = Format::kBytes;
@@ -22,10 +22,10 @@ struct Tiling {
 
   // row_units is how many rows one run over `batch` images has in each of `images()` parts.
   [[nodiscard]] std::size_t row_units(std::size_t batch) const noexcept {
-    return images_as_rows ? batch : conv.out.h;
+    return images_joined ? batch * conv.out.h : conv.out.h;
   }
   [[nodiscard]] std::size_t images(std::size_t batch) const noexcept {
-    return images_as_rows ? 1 : batch;
+    return images_joined ? 1 : batch;
   }
   [[nodiscard]] bool padded() const noexcept {
     const model::Window& w = conv.window;
@@ -44,7 +44,7 @@ struct Tiling {
   // input_rows is how many input rows n output rows read.
   [[nodiscard]] std::size_t input_rows(std::size_t n) const noexcept {
     const model::Window& w = conv.window;
-    if (images_as_rows) return n;
+    if (images_joined) return n;
     return (n - 1) * w.stride_h + std::size_t{w.kernel_h - 1} * w.dilation_h + 1;
   }
   // tile_bytes of one plane, with room for a kernel's last step beyond the end.
@@ -67,7 +67,7 @@ struct TilingTarget {
 [[nodiscard]] Tiling make_tiling(const model::Conv& conv, const TilingTarget& target) noexcept;
 
 // fill_codes writes the tile for output rows [first, first + rows) of an image of codes, with
-// padding. image points at its first code (with images_as_rows: the batch's).
+// padding. image points at its first code (with images_joined: the batch's).
 void fill_codes(const Tiling& tiling, const Kernels& kernels, const std::uint8_t* image,
                 std::uint8_t pad_code, std::size_t first, std::size_t rows,
                 std::byte* tile) noexcept;

@@ -7,6 +7,7 @@
 
 #include "base/assert.h"
 #include "base/round_up.h"
+#include "field/requant.h"
 
 namespace slalom::linear {
 namespace {
@@ -36,10 +37,9 @@ void compact(const ChunkShape& shape, std::size_t positions, const std::int32_t*
 
 class TiledEngine final : public Engine {
  public:
-  TiledEngine(const model::Linear& layer, const EngineOptions& options, std::string_view name,
-              const Kernels& kernels, std::vector<std::unique_ptr<Core>> cores)
+  TiledEngine(const model::Linear& layer, const EngineOptions& options, const Kernels& kernels,
+              std::vector<std::unique_ptr<Core>> cores)
       : layer_(layer),
-        name_(name),
         kernels_(kernels),
         field_kernels_(field::choose_kernels(options.cpu)),
         pool_(options.pool),
@@ -51,7 +51,7 @@ class TiledEngine final : public Engine {
     make_addends();
   }
 
-  [[nodiscard]] std::string_view backend_name() const noexcept override { return name_; }
+  [[nodiscard]] std::string_view backend_name() const noexcept override { return kernels_.name; }
 
   void run_codes(std::span<const std::uint8_t> codes, std::uint8_t pad_code, std::size_t batch,
                  std::span<std::int32_t> y) override {
@@ -81,17 +81,14 @@ class TiledEngine final : public Engine {
   void run_requant(std::span<const std::uint8_t> codes, std::uint8_t pad_code, std::size_t batch,
                    std::span<std::uint8_t> out) override {
     for_each_tile(batch, codes.size(), out.size(), [&](const Place& at) {
-      const std::size_t out_c = layer_.out().c;
       const ChunkShape shape = last().chunk(at.chunk);
-      std::int32_t* y = sums(at, 0);
-      code_sums(at, codes, pad_code, biased_, y, shape.channels);
-      // Some of the channels only: a position at a time.
-      const std::size_t together = shape.channels == out_c ? at.positions : 1;
-      for (std::size_t p = 0; p < at.positions; p += together) {
-        field_kernels_.requantise_codes(y + p * shape.channels, together, shape.channels,
-                                        rounding_.from(shape.first),
-                                        out.data() + output(at) + p * out_c);
-      }
+      const Finish finish{field_kernels_,
+                          rounding_.requantising(),
+                          out.data() + output(at),
+                          layer_.out().c,
+                          shape.first,
+                          shape.channels};
+      code_sums(at, codes, pad_code, biased_, sums(at, 0), shape.stride, &finish);
     });
   }
 
@@ -179,13 +176,15 @@ class TiledEngine final : public Engine {
 
   // run makes a core's sums of a tile. addends: one for each of its columns.
   void run(Core& core, const Place& at, const std::byte* src, std::size_t part,
-           const std::vector<std::int32_t>& addends, std::int32_t* to) const noexcept {
+           const std::vector<std::int32_t>& addends, std::int32_t* to,
+           const Finish* finish = nullptr) const noexcept {
     core.run({.src = src,
               .rows = &core == cores_.front().get() ? at.rows : at.positions,
               .chunk = at.chunk,
               .part = part,
               .init = addends.data() + core.chunk(at.chunk).first,
-              .sums = to});
+              .sums = to,
+              .finish = finish});
   }
 
   // code_tile returns a tile of codes: part of the image itself, or written out.
@@ -200,16 +199,17 @@ class TiledEngine final : public Engine {
     return at.scratch;
   }
 
-  // code_sums writes Y plus what `addends` holds beside the corrections to y. y may be plane 0.
+  // code_sums writes Y plus what `addends` holds beside the corrections to y, or finishes it. y may
+  // be plane 0.
   void code_sums(const Place& at, std::span<const std::uint8_t> codes, std::uint8_t pad_code,
-                 const std::vector<std::int32_t>& addends, std::int32_t* y,
-                 std::size_t y_stride) const noexcept {
+                 const std::vector<std::int32_t>& addends, std::int32_t* y, std::size_t y_stride,
+                 const Finish* finish = nullptr) const noexcept {
     Core& core = *cores_.front();
     const ChunkShape shape = core.chunk(at.chunk);
     const std::byte* tile = code_tile(at, codes, pad_code);
     if (!pair()) {
       std::int32_t* to = shape.stride == y_stride ? y : sums(at, 0);
-      run(core, at, tile, kAllParts, addends, to);
+      run(core, at, tile, kAllParts, addends, to, finish);
       compact(shape, at.positions, to, y, y_stride);
       return;
     }
@@ -225,6 +225,7 @@ class TiledEngine final : public Engine {
       run(last(), at, tiles[l], kAllParts, l == 0 ? addends : corrected_, sums(at, l));
     }
     kernels_.sums.join(limb_sums(last(), at, y_stride), reinterpret_cast<std::uint32_t*>(y));
+    if (finish != nullptr) finish->block(y, y_stride, 0, 0, at.positions, y_stride);
   }
 
   // word_sums writes the residues of a core's outputs for a tile's limb planes.
@@ -239,14 +240,13 @@ class TiledEngine final : public Engine {
   }
 
   const model::Linear& layer_;
-  std::string_view name_;
   const Kernels& kernels_;
   const field::Kernels& field_kernels_;
   base::ThreadPool& pool_;
   std::size_t max_batch_;
   std::vector<std::unique_ptr<Core>> cores_;
   const Tiling& tiling_;  // of the first core; a pair's second works on the same positions
-  Rounding rounding_;
+  field::EpilogueTables rounding_;
 
   std::vector<std::int32_t> corrected_;  // the last core's corrections over all parts
   std::vector<std::int32_t> biased_;     // the same and the layer's bias
@@ -263,24 +263,10 @@ class TiledEngine final : public Engine {
 
 }  // namespace
 
-Rounding::Rounding(const model::Linear& layer)
-    : rule_(layer.requant),
-      multiplier_(base::round_up(layer.bias.size(), field::kChannelPad), rule_.multiplier[0]) {
-  if (rule_.multiplier.size() != 1) std::ranges::copy(rule_.multiplier, multiplier_.begin());
-}
-
-field::Epilogue Rounding::from(std::size_t channel) const noexcept {
-  return {.multiplier = multiplier_.data() + channel,
-          .zero_point = rule_.zero_point,
-          .lo = rule_.lo,
-          .hi = rule_.hi,
-          .table = rule_.table.empty() ? nullptr : rule_.table.data()};
-}
-
 std::unique_ptr<Engine> make_tiled_engine(const model::Linear& layer, const EngineOptions& options,
-                                          std::string_view name, const Kernels& kernels,
+                                          const Kernels& kernels,
                                           std::vector<std::unique_ptr<Core>> cores) {
-  return std::make_unique<TiledEngine>(layer, options, name, kernels, std::move(cores));
+  return std::make_unique<TiledEngine>(layer, options, kernels, std::move(cores));
 }
 
 }  // namespace slalom::linear

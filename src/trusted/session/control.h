@@ -30,7 +30,7 @@
 namespace slalom::base {
 
 void fields(auto& a, Is<CpuFeatures> auto& c) {
-  a(c.sse41, c.ssse3, c.avx2, c.avx512, c.avx512_ifma, c.avx512_vbmi, c.avx512_vnni, c.avx_vnni);
+  a(c.sse41, c.avx2, c.avx512, c.avx512_ifma, c.avx512_vbmi, c.avx512_vnni);
   a(c.amx_int8, c.aes, c.vaes, c.rdseed);
 }
 

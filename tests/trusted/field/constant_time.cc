@@ -76,7 +76,7 @@ void output_side(const Kernels& k, Field f, std::size_t repetitions, std::size_t
   field::OutputSum sum;
   k.consume_codes(tile, challenge, e, codes.data(), sum);
   k.consume_integers(tile, challenge, e, integers.data(), sum);
-  k.requantise_codes(integers.data(), positions, channels, e, codes.data());
+  k.requantise_codes({integers.data(), channels, positions, channels}, e, codes.data(), channels);
   k.apply_table(entries.data(), codes.data(), n);
   field::OutputSum twice = sum;
   merge(f, twice, sum);

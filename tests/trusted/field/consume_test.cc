@@ -277,16 +277,25 @@ TEST_P(ConsumeTest, RequantiseRoundsToEven) {
   Dice dice(4);
   for (int round = 0; round < 400; ++round) {
     const std::size_t positions = 1 + dice.below(5);
-    const std::size_t channels = 1 + dice.below(70);
+    const std::size_t channels = 1 + dice.below(200);
+    const std::size_t y_stride = channels + dice.below(3) * 16;
+    const std::size_t stride = channels + dice.below(3) * 16;
     const OutputCase in(dice, Field::kP24, positions, channels, 0, false, false, Kind::kCodes);
-    std::vector<std::int32_t> y(positions * channels);
+    std::vector<std::int32_t> y(positions * y_stride);
     for (auto& v : y) {
       v = static_cast<std::int32_t>(dice.coin() ? dice.bits() : dice.below(2048) - 1024);
     }
-    std::vector<std::uint8_t> codes(y.size());
-    kernels().requantise_codes(y.data(), positions, channels, in.epilogue, codes.data());
-    for (std::size_t i = 0; i < y.size(); ++i) {
-      const std::int32_t q = rounded(y[i], in.multiplier[i % channels], in.epilogue);
+    constexpr std::uint8_t kUntouched = 0xa5;
+    std::vector<std::uint8_t> codes(positions * stride, kUntouched);
+    kernels().requantise_codes({y.data(), y_stride, positions, channels}, in.epilogue, codes.data(),
+                               stride);
+    for (std::size_t i = 0; i < codes.size(); ++i) {
+      const std::size_t ch = i % stride;
+      if (ch >= channels) {
+        ASSERT_EQ(codes[i], kUntouched);
+        continue;
+      }
+      const std::int32_t q = rounded(y[i / stride * y_stride + ch], in.multiplier[ch], in.epilogue);
       ASSERT_EQ(codes[i], in.epilogue.table != nullptr ? in.epilogue.table[q] : q);
     }
   }

@@ -16,23 +16,22 @@
 
 namespace {
 
-enum class Kernel { kReal, kZeros, kSlow, kBroken };
-Kernel kernel = Kernel::kReal;  // what getrandom does
+enum class Kernel { kReal, kZeros, kBroken };
+Kernel kernel = Kernel::kReal;  // what getentropy does
 
 }  // namespace
 
 // In the place of the C library's.
-extern "C" ssize_t getrandom(void* out, std::size_t bytes, unsigned flags) noexcept {
+extern "C" int getentropy(void* out, std::size_t bytes) noexcept {
   if (kernel == Kernel::kBroken) {
     errno = ENOSYS;
     return -1;
   }
   if (kernel == Kernel::kZeros) {
     std::memset(out, 0, bytes);
-    return static_cast<ssize_t>(bytes);
+    return 0;
   }
-  if (kernel == Kernel::kSlow && bytes > 5) bytes = 5;
-  return syscall(SYS_getrandom, out, bytes, flags);
+  return syscall(SYS_getrandom, out, bytes, 0) == static_cast<long>(bytes) ? 0 : -1;
 }
 
 namespace slalom::field {
@@ -54,7 +53,6 @@ Bytes first_bytes(const base::CpuFeatures& cpu, Kernel how) {
 TEST(RandomTest, EachSourceAloneMakesGeneratorsDiffer) {
   const base::CpuFeatures none;
   EXPECT_NE(first_bytes(none, Kernel::kReal), first_bytes(none, Kernel::kReal));
-  EXPECT_NE(first_bytes(none, Kernel::kSlow), first_bytes(none, Kernel::kSlow));
   EXPECT_EQ(first_bytes(none, Kernel::kZeros), first_bytes(none, Kernel::kZeros));
   const base::CpuFeatures cpu = base::detect_cpu();
   if (!cpu.rdseed) GTEST_SKIP() << "this processor has no RDSEED";

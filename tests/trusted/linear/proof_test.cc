@@ -156,6 +156,13 @@ TEST_F(ProofTest, DiscardsOtherFaults) {
   EXPECT_EQ(chosen(conv, Fault::kBorder), "sse2");
 }
 
+TEST_F(ProofTest, LooksAtLaterImagesWhereTilesSpanThem) {
+  const Linear pointwise =
+      finish({make_stage({5, 5, 12, 9, 1, {}}, Weights::kRandom, random_)}, random_);
+  EXPECT_EQ(chosen(pointwise, Fault::kNone), "crooked");
+  EXPECT_EQ(chosen(pointwise, Fault::kLastImage), "sse2");
+}
+
 TEST_F(ProofTest, DiscardsAnotherRounding) {
   Linear layer = dense(4, 1);
   std::ranges::fill(layer.bias, 0);

@@ -112,12 +112,12 @@ inline std::vector<NamedCpu> cpu_levels() {
   std::vector<NamedCpu> levels = {{"portable", {}}};
   if (all.avx2) {
     base::CpuFeatures cpu;
-    cpu.sse41 = cpu.ssse3 = cpu.avx2 = cpu.aes = true;
+    cpu.sse41 = cpu.avx2 = cpu.aes = true;
     levels.push_back({"avx2", cpu});
   }
   if (all.avx512) {
     base::CpuFeatures cpu = all;
-    cpu.avx512_ifma = cpu.avx512_vbmi = cpu.avx512_vnni = cpu.amx_int8 = cpu.avx_vnni = false;
+    cpu.avx512_ifma = cpu.avx512_vbmi = cpu.avx512_vnni = cpu.amx_int8 = false;
     levels.push_back({"avx512", cpu});
     levels.push_back({"all", all});
   }

@@ -79,6 +79,17 @@ class Pool : public Operator {
                 .column_stride = std::size_t{window_.dilation_w} * in_.c};
   }
 
+  // for_each_run calls body(y, x, channel, n) for the positions and runs of n channels of units.
+  template <class Body>
+  void for_each_run(std::size_t first, std::size_t last, Body body) const noexcept {
+    for (std::size_t unit = first; unit < last; ++unit) {
+      const std::size_t channel = unit % blocks_ * block_;
+      for (std::size_t x = 0; x < out_.w; ++x) {
+        body(unit / blocks_, x, channel, std::min(block_, out_.c - channel));
+      }
+    }
+  }
+
   model::Shape in_, out_;
   model::Window window_;
   std::vector<Span> rows_, columns_;
@@ -93,15 +104,11 @@ class MaxPoolOperator final : public Pool {
   void run(std::span<const std::uint8_t* const> inputs, std::byte* out, std::size_t first,
            std::size_t last, std::span<std::byte> /*scratch*/) const noexcept override {
     auto* codes = reinterpret_cast<std::uint8_t*>(out);
-    for (std::size_t unit = first; unit < last; ++unit) {
-      const std::size_t y = unit / blocks_;
-      const std::size_t channel = unit % blocks_ * block_;
-      const std::size_t n = std::min(block_, out_.c - channel);
-      for (std::size_t x = 0; x < out_.w; ++x) {
-        max_taps_(taps(inputs[0], rows_[y], columns_[x], channel), n,
-                  codes + (y * out_.w + x) * out_.c + channel);
-      }
-    }
+    for_each_run(first, last,
+                 [&](std::size_t y, std::size_t x, std::size_t channel, std::size_t n) {
+                   max_taps_(taps(inputs[0], rows_[y], columns_[x], channel), n,
+                             codes + (y * out_.w + x) * out_.c + channel);
+                 });
   }
 
  private:
@@ -124,16 +131,12 @@ class AveragePoolOperator final : public Pool {
   void run(std::span<const std::uint8_t* const> inputs, std::byte* out, std::size_t first,
            std::size_t last, std::span<std::byte> scratch) const noexcept override {
     auto* sums = reinterpret_cast<std::int32_t*>(scratch.data());
-    for (std::size_t unit = first; unit < last; ++unit) {
-      const std::size_t y = unit / blocks_;
-      const std::size_t channel = unit % blocks_ * block_;
-      const std::size_t n = std::min(block_, out_.c - channel);
-      for (std::size_t x = 0; x < out_.w; ++x) {
-        kernels_.sum_taps(taps(inputs[0], rows_[y], columns_[x], channel), n, sums);
-        const std::size_t at = (y * out_.w + x) * out_.c + channel;
-        kernels_.scale_sums(sums, n, scale_at(rows_[y], columns_[x]), element(out, to_, at));
-      }
-    }
+    for_each_run(
+        first, last, [&](std::size_t y, std::size_t x, std::size_t channel, std::size_t n) {
+          kernels_.sum_taps(taps(inputs[0], rows_[y], columns_[x], channel), n, sums);
+          const std::size_t at = (y * out_.w + x) * out_.c + channel;
+          kernels_.scale_sums(sums, n, scale_at(rows_[y], columns_[x]), element(out, to_, at));
+        });
   }
 
  private:
