@@ -115,7 +115,8 @@ int eval(Options& o) {
     print_json(out);
   } else {
     Table table({"network", "top-1", "top-5", "images"});
-    table.add(integer.row("integer, " + mode_text(o.mode)));
+    const bool real_numbers = o.mode.precision == Precision::kFp32;
+    table.add(integer.row((real_numbers ? "" : "integer, ") + mode_text(o.mode)));
     if (float_network) table.add(real.row("float"));
     fmt::print("{}", table.text(stdout));
     print_summary(o.mode, stats, pads_s);

@@ -134,18 +134,25 @@ void Progress::draw() {
 std::string Progress::line(std::string_view label, std::uint64_t done, std::uint64_t total,
                            std::string_view unit, double seconds, std::size_t cells) {
   const double rate = seconds > 0 ? static_cast<double>(done) / seconds : 0;
+  // A line that wraps would be drawn again below itself.
+  const auto fitting = [cells](std::string text) {
+    if (text.size() > cells) text.resize(cells);
+    return text;
+  };
   if (total == 0) {
-    return fmt::format("{}  {} {}, {} a second", label, human_count(done), unit, human_rate(rate));
+    return fitting(
+        fmt::format("{}  {} {}, {} a second", label, human_count(done), unit, human_rate(rate)));
   }
   done = std::min(done, total);
   std::string tail = fmt::format(" {}/{} {}", human_count(done), human_count(total), unit);
   if (done > 0 && seconds > 0) {
-    tail += fmt::format(", {} a second, {} left", human_rate(rate),
-                        human_time(static_cast<double>(total - done) / rate));
+    const std::string more = fmt::format(", {} a second, {} left", human_rate(rate),
+                                         human_time(static_cast<double>(total - done) / rate));
+    if (width(label) + width(tail) + width(more) < cells) tail += more;
   }
   const std::size_t rest = width(label) + width(tail) + 3;
   const std::size_t bar = cells > rest + 8 ? std::min<std::size_t>(cells - rest, 30) : 0;
-  if (bar == 0) return fmt::format("{} {}", label, tail);
+  if (bar == 0) return fitting(fmt::format("{} {}", label, tail));
   const auto full = static_cast<std::size_t>(static_cast<double>(bar) * static_cast<double>(done) /
                                              static_cast<double>(total));
   return fmt::format("{} [{}{}]{}", label, std::string(full, '='), std::string(bar - full, ' '),

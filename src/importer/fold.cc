@@ -39,7 +39,7 @@ void check_closed(const Value& value, std::size_t from) {
   for (std::size_t d = from; d < value.shape.size(); ++d) {
     if (value.shape[d] >= 0) continue;
     fail("the input '" + value.name + "' of shape " + shape_text(value.shape) +
-         " leaves dimension " + std::to_string(d + 1) + " open: give its shape");
+         " leaves dimension " + std::to_string(d + 1) + " open: give its shape (--input-shape)");
   }
 }
 

@@ -594,6 +594,9 @@ class Evaluation(unittest.TestCase):
                 self.assertEqual(done.returncode, DONE, done.stderr)
                 accuracy = json.loads(done.stdout)["accuracy"]
                 self.assertEqual(accuracy, {"images": 8, "top1": 0.5, "top5": 0.5})
+            baseline = slalom("eval", plan, "--data", "random:8", "--labels", at / "lines.txt", "--precision", "fp32",
+                              "--integrity", "off", "--device", "none").stdout
+            self.assertRegex(baseline, r"(?m)^  float32 baseline +\d")
             text = slalom("eval", plan, "--data", "random:8", "--labels", at / "lines.txt").stdout
             self.assertTrue(re.search(r"50\.00%\s+50\.00%\s+8", text), text)
             (at / "short.txt").write_text("1\n")

@@ -43,6 +43,15 @@ TEST(Terminal, ProgressLine) {
             "pads [===============               ] 5/10 images, 2.50 a second, 2.0 s left");
   EXPECT_EQ(Progress::line("pads", 0, 10, "images", 0, 24), "pads  0/10 images");
   EXPECT_EQ(Progress::line("pads", 7, 0, "images", 7, 100), "pads  7 images, 1.00 a second");
+  EXPECT_EQ(Progress::line("pads", 5, 10, "images", 2, 45),
+            "pads  5/10 images, 2.50 a second, 2.0 s left");
+  EXPECT_EQ(Progress::line("pads", 5, 10, "images", 2, 40),
+            "pads [==========           ] 5/10 images");
+  for (std::size_t cells = 0; cells < 60; ++cells) {
+    for (const std::uint64_t total : {0, 10'000}) {
+      EXPECT_LE(width(Progress::line("Evaluating", 1'234, total, "images", 3, cells)), cells);
+    }
+  }
 }
 
 TEST(Terminal, HumanNumbers) {

@@ -152,7 +152,8 @@ TEST(Fold, AsksForOpenDimensions) {
   ModelBuilder builder;
   builder.input("x", {0, 3, 0, 0}).output("y").node("Relu", {"x"}, "y");
   EXPECT_EQ(fold_error(builder),
-            "the input 'x' of shape [-1,3,-1,-1] leaves dimension 3 open: give its shape");
+            "the input 'x' of shape [-1,3,-1,-1] leaves dimension 3 open: give its shape "
+            "(--input-shape)");
   FoldOptions options;
   options.input_shapes["x"] = {1, 3, 8, 9};
   EXPECT_EQ(folded(builder, options).value(0).shape, (Shape{1, 3, 8, 9}));
