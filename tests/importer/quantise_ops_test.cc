@@ -514,5 +514,23 @@ TEST_P(QuantiseOps, StaysCloseToFloat) {
 INSTANTIATE_TEST_SUITE_P(All, QuantiseOps, ::testing::ValuesIn(kCases),
                          [](const auto& test) { return std::string(test.param.name); });
 
+// An output is called what the file calls it, also where it is another view of a tensor or was
+// moved.
+TEST(QuantiseOutputs, KeepTheirNames) {
+  GraphMaker g;
+  const ValueId x = g.conv(image(g), {});
+  const ValueId flat = g.node("Flatten", {g.conv(x, {.out = 3})}, {{"axis", kOne}});
+  const ValueId turned = g.node("Transpose", {x}, {{"perm", Ints{0, 1, 3, 2}}});
+  const ValueId pooled = g.node("Flatten", {g.node("GlobalAveragePool", {x})}, {{"axis", kOne}});
+  const Graph graph = g.finish({flat, turned, pooled});
+  const auto quantised = quantise(graph, normal_samples(2));
+  ASSERT_TRUE(quantised.ok());
+  const model::Plan& plan = quantised.value().plan;
+  ASSERT_EQ(plan.outputs.size(), 3U);
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(plan.tensors[plan.outputs[i].tensor].name, graph.value(graph.outputs[i]).name) << i;
+  }
+}
+
 }  // namespace
 }  // namespace slalom::importer

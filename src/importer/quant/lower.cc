@@ -295,6 +295,15 @@ model::Final Lowerer::final_function(const Node& node) const {
   return plain ? model::Final::kSoftmax : model::Final::kLogSoftmax;
 }
 
+// name_output gives a tensor that several values share the name by which the file calls the output.
+void Lowerer::name_output(TensorIndex tensor, const std::string& name) {
+  const bool named =
+      std::find(net_.inputs.begin(), net_.inputs.end(), tensor) != net_.inputs.end() ||
+      std::any_of(net_.outputs.begin(), net_.outputs.end(),
+                  [&](const NetOutput& output) { return output.tensor == tensor; });
+  if (!named) net_.tensors[tensor].name = name;
+}
+
 void Lowerer::place_outputs() {
   for (ValueId id : graph_->outputs) {
     model::Final function = model::Final::kNone;
@@ -307,7 +316,9 @@ void Lowerer::place_outputs() {
     const std::size_t rank = placed.view.size();
     Groups groups = natural_groups(rank);
     if (rank == 4 && !is_contiguous(placed.view, groups)) groups = image_groups(rank);
-    net_.outputs.push_back({in_memory_order(placed, groups), function});
+    const TensorIndex out = in_memory_order(placed, groups);
+    name_output(out, graph_->value(id).name);
+    net_.outputs.push_back({out, function});
   }
 }
 

@@ -72,6 +72,7 @@ class Lowerer {
   void lower_node(const Node& node);
   void place_inputs();
   void place_outputs();
+  void name_output(TensorIndex tensor, const std::string& name);
   [[nodiscard]] Groups input_groups(ValueId id) const;
   [[nodiscard]] model::Final final_function(const Node& node) const;
   TensorIndex permuted(const Placed& placed, const Groups& groups);
