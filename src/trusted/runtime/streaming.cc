@@ -144,9 +144,12 @@ class StreamingExecutor final : public Executor {
 
   // ---- images in and out ----
 
+  // Nothing waits for pads while other images are at work: where these had theirs, the next ones
+  // may have to lie.
   void fill_lanes(Source& source) {
     for (Lane& lane : lanes_) {
-      if (exhausted_) return;
+      const bool busy = next_output_ != next_image_ && setup_.pads != nullptr;
+      if (exhausted_ || (busy && setup_.pads->would_wait(setup_.options.micro_batch))) return;
       if (lane.state != Lane::State::kFree) continue;
       lane.images = 0;
       lane.first_image = next_image_;

@@ -37,6 +37,9 @@ class Pads {
   // used before it returns. kUnavailable when dry under kFail.
   [[nodiscard]] virtual Result<PadTicket> take() = 0;
 
+  // would_wait says that tickets for so many images are waited for (kWait), as far as is known now.
+  [[nodiscard]] virtual bool would_wait(std::size_t /*images*/) const noexcept { return false; }
+
   // pad_key derives the stream key of one tensor's pad: words [0, elements) of
   // field::PadStream(key, f, kernels) are r. kInternal for a ticket that is not in use.
   [[nodiscard]] virtual Status pad_key(const PadTicket& ticket, model::TensorId tensor,

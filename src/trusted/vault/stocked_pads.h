@@ -86,6 +86,9 @@ class StockedPads final : public Pads {
       const StockOptions& options);
 
   [[nodiscard]] Result<PadTicket> take() override;
+  [[nodiscard]] bool would_wait(std::size_t images) const noexcept override {
+    return options_.when_dry == WhenDry::kWait && stock() < images;
+  }
   [[nodiscard]] Status pad_key(const PadTicket& ticket, model::TensorId tensor,
                                field::StreamKey& key) override;
   [[nodiscard]] Status open_factors(const PadTicket& ticket, std::uint32_t node, field::Field f,

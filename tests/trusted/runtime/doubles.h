@@ -203,6 +203,7 @@ class TestPads final : public vault::Pads {
 
   std::uint64_t taken = 0, destroyed = 0, keys = 0;
   std::uint64_t dry_after = ~0ULL;      // take fails from this many on
+  std::uint64_t places = ~0U;           // for so many there is room; more would have to wait
   std::uint64_t corrupt_factors = ~0U;  // open_factors of this node says that the store was touched
   bool misused = false;
   std::size_t live() {
@@ -213,8 +214,13 @@ class TestPads final : public vault::Pads {
   Result<vault::PadTicket> take() override {
     const std::lock_guard lock(mutex_);
     if (taken >= dry_after) return Error{Errc::kUnavailable, "no pad is left"};
+    if (live_.size() >= places) return Error{Errc::kInternal, "nothing would end this wait"};
     live_[++taken] = {};
     return vault::PadTicket{taken, true};
+  }
+  [[nodiscard]] bool would_wait(std::size_t images) const noexcept override {
+    const std::lock_guard lock(mutex_);
+    return live_.size() + images > places;
   }
   Status pad_key(const vault::PadTicket& ticket, model::TensorId tensor,
                  field::StreamKey& key) override {
@@ -285,7 +291,7 @@ class TestPads final : public vault::Pads {
 
   const model::Plan& plan_;
   field::StreamKey epoch_{};
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::map<std::uint64_t, std::set<model::TensorId>> live_;
   std::map<std::pair<std::uint64_t, std::uint32_t>, std::vector<std::uint32_t>> factors_;
 };

@@ -398,6 +398,20 @@ TEST(Faults, ExecutorsThatFollowEachOtherShareNoAttempt) {
   for (const std::uint64_t attempt : attempts[0]) EXPECT_EQ(attempts[1].count(attempt), 0U);
 }
 
+// With room for few pads the images that have theirs must end before others can get any.
+TEST(Faults, NothingWaitsForPadsWhileOtherImagesHoldThem) {
+  for (const std::uint64_t places : {2U, 3U, 5U}) {
+    Rig rig(small_network());
+    rig.options.privacy = Privacy::kPads;
+    rig.options.micro_batch = 2;
+    rig.options.in_flight = 4;
+    rig.start();
+    rig.pads->places = places;
+    const auto images = random_images(rig.plan, 10, 1);
+    rig.expect_right(images, expected_outputs(rig.plan, images));
+  }
+}
+
 TEST(Faults, OneRepetitionOfAFreshChallengeFindsEveryForgeryItIsShown) {
   Rig rig(small_network());
   rig.options.integrity = Integrity::kPlain;
