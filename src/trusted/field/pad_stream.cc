@@ -49,8 +49,14 @@ void derive_stream_key(const StreamKey& epoch_key, const Address& address,
   derive_key("slalom pad stream 1", epoch_key, address, out);
 }
 
+// StackWipe overwrites what calls have left below it on the stack: round keys, pads, registers.
+struct StackWipe {
+  [[gnu::noinline]] ~StackWipe() { base::wipe(__builtin_alloca(4096), 4096); }
+};
+
 PadStream::PadStream(const StreamKey& key, Field f, const Kernels& kernels) noexcept
     : kernels_(&kernels), field_(f) {
+  const StackWipe wiped;
   key_.reveal() = key;
   if (kernels.expand_key != nullptr) {
     kernels.expand_key(key_.reveal().data(), round_keys_.reveal().data());
@@ -58,6 +64,7 @@ PadStream::PadStream(const StreamKey& key, Field f, const Kernels& kernels) noex
 }
 
 void PadStream::fill(std::uint64_t first, std::span<std::uint32_t> out) const noexcept {
+  const StackWipe wiped;
   const std::uint32_t p = modulus(field_);
   if (!candidates(0, first, out)) return;
   for (std::size_t i = 0; i < out.size(); ++i) {

@@ -54,7 +54,7 @@ void derive_key(std::string_view label, const StreamKey& epoch_key, const Addres
 void derive_stream_key(const StreamKey& epoch_key, const Address& address, StreamKey& out) noexcept;
 
 // PadStream expands one stream key. It keeps the key schedule; wiped when it dies. fill is const
-// and may run on several threads at a time.
+// and may run on several threads at a time; it leaves neither keys nor pads on their stacks.
 class PadStream {
  public:
   PadStream(const StreamKey& key, Field f, const Kernels& kernels) noexcept;

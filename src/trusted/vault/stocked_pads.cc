@@ -19,9 +19,8 @@ namespace {
 constexpr std::array<char, 8> kMagic = {'S', 'L', 'A', 'L', 'O', 'M', 'P', 'S'};
 constexpr std::uint32_t kStoreVersion = 1;
 constexpr std::uint64_t kFirstLocation = 4096;
-constexpr Error kDry{
-    Errc::kUnavailable,
-    "no prepared pads are left: make more with `slalom pads`, or choose --when-dry"};
+constexpr Error kDry{Errc::kUnavailable,
+                     "no pads are left: make more with `slalom pads`, or choose --when-dry"};
 constexpr std::uint64_t kMostBytes = 1ULL << 50;
 constexpr Error kTooMany{Errc::kInvalidArgument, "that many pads do not fit any store"};
 constexpr Error kUsed{Errc::kInternal, "a pad was asked for under a number that is not in use"};
