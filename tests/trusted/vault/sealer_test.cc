@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "support/memory_scan.h"
+#include "support/sanitizers.h"
 #include "support/vectors.h"
 
 namespace slalom::vault {
@@ -91,6 +93,44 @@ TEST_F(SealedChunk, EveryFlippedBitIsRejected) {
     EXPECT_FALSE(opens(address_, 5)) << bit;
     tag_[bit / 8] ^= mask;
   }
+}
+
+// scrub_stack overwrites what the calls before have left on this thread's stack.
+[[gnu::noinline]] void scrub_stack() {
+  std::array<std::byte, 64 * 1024> room;  // NOLINT: wiped
+  base::wipe(room.data(), room.size());
+}
+
+// trace_of is what gives away the key of an address.
+[[gnu::noinline]] testing::Trace trace_of(const field::StreamKey& epoch_key,
+                                          const field::Address& address) {
+  base::Wiped<field::StreamKey> key;
+  field::derive_key("slalom unblinding factors v1", epoch_key, address, key.reveal());
+  return testing::Trace(key.bytes().first<16>());
+}
+
+// A thread keeps its cipher (libcrypto's context begins its round keys with the key itself), but
+// not what the cipher knew.
+TEST_F(SealedChunk, TheThreadForgetsTheKey) {
+  if (testing::kAddressSanitizer || testing::kThreadSanitizer) {
+    GTEST_SKIP() << "sanitizers keep memory of their own";
+  }
+  // Another key goes this way before: a library's function that is bound at its first call finds
+  // the processor's registers on the stack.
+  ASSERT_TRUE(opens(address_, 5));
+  ASSERT_GE(trace_of(key_, address_).count(), 0U);
+  address_.index += 1;
+  const testing::Trace trace = trace_of(key_, address_);
+  scrub_stack();
+  ASSERT_EQ(trace.count(), 0U);
+  {
+    Sealer sealer(key_, address_);
+    sealer.seal(5, sealed_, tag_);
+    EXPECT_GE(trace.count(), 2U) << "the sealer's own, and the cipher's";
+    ASSERT_TRUE(sealer.open(5, sealed_, tag_).ok());
+  }
+  scrub_stack();
+  EXPECT_EQ(trace.count(), 0U);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 #include <array>
 #include <chrono>
 #include <cstring>
+#include <fstream>
 #include <optional>
 #include <set>
 #include <shared_mutex>
@@ -80,8 +82,10 @@ class StockedPadsTest : public ::testing::Test {
     digest_ = *model::plan_digest(model::encode_plan(plan_));
   }
   Epoch draw() { return Epoch::draw(*random_).value(); }
-  std::unique_ptr<StockedPads> open(const Epoch& epoch, WhenDry when_dry = WhenDry::kFail) {
+  std::unique_ptr<StockedPads> open(const Epoch& epoch, WhenDry when_dry = WhenDry::kFail,
+                                    model::Privacy mode = model::Privacy::kPads) {
     StockOptions options;
+    options.mode = mode;
     options.when_dry = when_dry;
     options.cpu = cpu_;
     options.batch = 3;
@@ -169,6 +173,51 @@ TEST_P(EitherStock, NoTwoImagesShareANumberOrAPad) {
     EXPECT_TRUE(numbers.insert(ticket->inference).second);
     EXPECT_TRUE(seen.insert(pad(*pads, *ticket, nodes_[0])).second);
     pads->destroy(*ticket);
+  }
+}
+
+// Nothing but an address tells one pad from another: every part of it is what it should be.
+TEST_P(EitherStock, APadHasTheKeyOfItsWholeAddress) {
+  const Epoch epoch = draw();
+  for (const auto mode : {model::Privacy::kPads, model::Privacy::kSplit}) {
+    const auto pads = open(epoch, WhenDry::kInline, mode);
+    for (int image = 0; image < 3; ++image) {
+      const auto ticket = pads->take();
+      ASSERT_TRUE(ticket.ok());
+      EXPECT_GT(ticket->inference, 0U);  // which stands for none
+      for (const model::TensorId tensor : {0U, 1U, 7U}) {
+        base::Wiped<field::StreamKey> expected;
+        base::Wiped<field::StreamKey> key;
+        field::derive_stream_key(epoch.key.reveal(),
+                                 {mode, digest_, epoch.id, ticket->inference, tensor},
+                                 expected.reveal());
+        ASSERT_TRUE(pads->pad_key(*ticket, tensor, key.reveal()).ok());
+        EXPECT_EQ(key.reveal(), expected.reveal());
+      }
+    }
+  }
+}
+
+// Layers of more words than the factory takes at once, in either direction, of several chunks, and
+// two of one tensor.
+TEST_P(EitherStock, LargeLayersAreMadePieceByPiece) {
+  testing::PlanBuilder b;
+  const auto x = b.input({150, 150, 1});    // 22,500 words
+  const auto y = b.conv(x, {.out_c = 16});  // 360,000: two runs of chunks
+  plan_ = b.finish({y, b.conv(y, {.out_c = 1}), b.conv(x, {.out_c = 1})});
+  nodes_ = {0, 1, 2};
+  const Epoch epoch = draw();
+  const auto pads = open(epoch);
+  ASSERT_TRUE(pads->prepare(2, nullptr, nullptr).ok());
+  for (int image = 0; image < 2; ++image) {
+    const auto ticket = pads->take();
+    ASSERT_TRUE(ticket.ok());
+    for (const std::uint32_t node : nodes_) {
+      std::vector<std::uint32_t> u;
+      ASSERT_TRUE(factors(*pads, *ticket, node, u).ok());
+      EXPECT_EQ(u, naive_linear(std::get<model::Linear>(plan_.nodes[node].op),
+                                pad(*pads, *ticket, node)));
+    }
   }
 }
 
@@ -352,6 +401,36 @@ TEST_F(StockedPadsTest, StockInMemoryIsKeptAsSecretsAre) {
   EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV) << status;
 }
 
+// A child process may not map anything more.
+TEST_F(StockedPadsTest, MemoryThatIsNotThereIsUnavailable) {
+  if (testing::kAddressSanitizer || testing::kThreadSanitizer) {
+    GTEST_SKIP() << "sanitizers map memory of their own";
+  }
+  in_memory_ = true;
+  testing::PlanBuilder b;
+  plan_ = b.finish({b.conv(b.input({256, 256, 1}), {.out_c = 64})});  // 12.6 MB an image
+  nodes_ = {0};
+  const pid_t child = fork();
+  if (child == 0) {
+    static_cast<void>(random_.release());  // secrets of the parent, which are not here
+    random_ = field::make_system_random(cpu_).value();
+    const Epoch epoch = draw();
+    const auto pads = open(epoch);
+    if (pads->bytes_per_image() < 12'500'000) _exit(1);
+    std::uint64_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    const rlim_t most = pages * static_cast<rlim_t>(sysconf(_SC_PAGESIZE)) + 30'000'000;
+    const rlimit limit{most, most};
+    if (setrlimit(RLIMIT_AS, &limit) != 0) _exit(2);
+    const auto made = pads->prepare(4, nullptr, nullptr);
+    if (made.ok() || made.error().code != Errc::kUnavailable) _exit(3);
+    _exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+}
+
 TEST_F(StockedPadsTest, MoreThanAnyDiskHoldsIsRefusedAtOnce) {
   const Epoch epoch = draw();
   const auto pads = open(epoch);
@@ -435,6 +514,16 @@ TEST_F(StockedPadsTest, ProgressCanStopAndContinue) {
   EXPECT_EQ(*pads->prepare(9, stop, nullptr), 3U);
   EXPECT_EQ(*pads->prepare(6, nullptr, nullptr), 6U);
   EXPECT_EQ(pads->stock(), 9U);
+}
+
+TEST_F(StockedPadsTest, OnlyWhoWaitsWouldWait) {
+  const Epoch epoch = draw();
+  for (const WhenDry when_dry : {WhenDry::kInline, WhenDry::kWait, WhenDry::kFail}) {
+    const auto pads = open(epoch, when_dry);
+    ASSERT_TRUE(pads->prepare(2, nullptr, nullptr).ok());
+    EXPECT_FALSE(pads->would_wait(2));
+    EXPECT_EQ(pads->would_wait(3), when_dry == WhenDry::kWait);
+  }
 }
 
 TEST_F(StockedPadsTest, WaitingForStockEndsWhenItComes) {
