@@ -22,10 +22,11 @@ struct Options {
 int pads(const Options& o) {
   const auto engine = unwrap(host::Engine::attach(o.socket));
   const host::PadStock before = unwrap(engine->pad_stock());
-  fmt::print("in stock: {}; making {} more: {} an image, {} in all ({} free)\n",
-             human_count(before.images), human_count(o.count), human_bytes(before.bytes_per_image),
-             human_bytes(before.bytes_per_image * o.count), human_bytes(before.free_bytes));
-  std::fflush(stdout);
+  // Where they will lie, and how much room there is, only the process knows that they are made in.
+  fmt::print("in stock: {}; making {} more: {} an image, {} in all\n", human_count(before.images),
+             human_count(o.count), human_bytes(before.bytes_per_image),
+             human_bytes(before.bytes_per_image * o.count));
+  static_cast<void>(std::fflush(stdout));  // main looks at what was printed
   {
     Progress progress("Making pads", o.count);
     unwrap(engine->prepare(o.count, [&](std::uint64_t made, std::uint64_t) {
@@ -33,7 +34,9 @@ int pads(const Options& o) {
       return true;
     }));
   }
-  fmt::print("in stock: {}\n", human_count(unwrap(engine->pad_stock()).images));
+  // What waited for them may have used them and ended by now.
+  const auto after = engine->pad_stock();
+  if (after) fmt::print("in stock: {}\n", human_count(after->images));
   return 0;
 }
 

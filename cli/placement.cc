@@ -4,20 +4,20 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <system_error>
 #include <thread>
 #include <variant>
 
 #include "cli/choice.h"
 #include "cli/failure.h"
+#include "cli/files.h"
 #include "cli/results.h"
 #include "cli/session.h"
 #include "cli/terminal.h"
@@ -68,10 +68,14 @@ void remember(const std::string& key, const planner::Planned& planned) {
   if (file.empty()) return;
   std::error_code error;
   fs::create_directories(file.parent_path(), error);
-  const fs::path fresh = file.string() + fmt::format(".{}", ::getpid());
-  std::ofstream(fresh) << nlohmann::json{
+  const nlohmann::json known{
       {"key", key}, {"remote", planned.placement.remote}, {"micro_batch", planned.micro_batch}};
-  fs::rename(fresh, file, error);  // where nothing can be kept, it is measured again
+  const std::string text = known.dump();
+  try {
+    write_file(file.string(), std::as_bytes(std::span(text)));
+  } catch (const Stop&) {
+    return;  // where nothing can be kept, it is measured again
+  }
 }
 
 // other_micro_batches are half as many images, and twice as many where what lies between the

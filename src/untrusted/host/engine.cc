@@ -187,9 +187,11 @@ class RunningEngine final : public Engine {
   model::Digest digest_{};
   std::uint64_t input_bytes_ = 0;
   std::optional<Modes> modes_;  // in force
+  std::string empty_store_;     // a file that was made for pads and has held none
 };
 
 RunningEngine::~RunningEngine() {
+  if (!empty_store_.empty()) unlink(empty_store_.c_str());
   if (listener_.valid()) unlink(options_.listen.c_str());
 }
 
@@ -296,8 +298,10 @@ Done RunningEngine::send_configuration(const Modes& modes) {
     message->store = session::StoreUse::kKeep;
   } else if (modes.options.privacy == model::Privacy::kPads && !modes.pad_store.empty()) {
     const bool again = modes_ && modes_->pad_store == modes.pad_store;
+    const bool fresh = access(modes.pad_store.c_str(), F_OK) != 0;
     auto opened = open_pad_store(modes.pad_store, again);
     if (!opened) return opened.failure();
+    if (fresh) empty_store_ = modes.pad_store;
     store = *std::move(opened);
     message->store = session::StoreUse::kPassed;
   }
@@ -337,6 +341,7 @@ Done RunningEngine::attach_devices() {
 }
 
 Done RunningEngine::run(runtime::Source& source, runtime::Sink& sink) {
+  empty_store_.clear();
   std::vector<Watched> watched;
   for (DeviceWorker& device : devices_) watched.push_back(device.watched());
   Done done =
@@ -380,7 +385,9 @@ Outcome<std::uint64_t> RunningEngine::prepare(std::uint64_t count, const Progres
                        std::to_string(each) + " bytes, not for " + std::to_string(count) +
                        (memory ? "; a file may have more: --pad-store FILE" : "")};
   }
-  return explained(client_->prepare(count, progress));
+  auto made = explained(client_->prepare(count, progress));
+  if (made) empty_store_.clear();
+  return made;
 }
 
 Outcome<Report> RunningEngine::report() {

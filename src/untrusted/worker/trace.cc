@@ -201,19 +201,17 @@ std::string Trace::text(const std::string& device, const model::Plan& plan,
 }
 
 Status Trace::write(const std::string& path, const std::string& text) {
-  const Error failed{Errc::kUnavailable, "the trace cannot be written"};
   const std::string part = path + ".part";
+  bool written = false;
   {
     std::ofstream out(part, std::ios::binary);
     out << text;
-    out.flush();
-    if (!out) {
-      static_cast<void>(std::remove(part.c_str()));
-      return failed;
-    }
+    out.close();  // what a buffer held may fail only here
+    written = !out.fail();
   }
-  if (std::rename(part.c_str(), path.c_str()) != 0) return failed;
-  return {};
+  if (written && std::rename(part.c_str(), path.c_str()) == 0) return {};
+  static_cast<void>(std::remove(part.c_str()));
+  return Error{Errc::kUnavailable, "the trace cannot be written; is the disk full?"};
 }
 
 }  // namespace slalom::worker
