@@ -77,11 +77,11 @@ std::string output_of(const fs::path& program, std::vector<std::string> words) {
 
 // Keys that every Google Benchmark run has; all others are the benchmark's own counters.
 bool is_counter(const nlohmann::json& run, const std::string& key) {
-  static const std::set<std::string> kKnown{"family_index", "per_family_instance_index",
-                                            "repetitions",  "repetition_index",
-                                            "threads",      "iterations",
-                                            "real_time",    "cpu_time"};
-  return run[key].is_number() && !kKnown.contains(key);
+  constexpr std::array<std::string_view, 8> kKnown{"family_index", "per_family_instance_index",
+                                                   "repetitions",  "repetition_index",
+                                                   "threads",      "iterations",
+                                                   "real_time",    "cpu_time"};
+  return run[key].is_number() && std::find(kKnown.begin(), kKnown.end(), key) == kKnown.end();
 }
 
 std::string cell(const std::string& key, double value) {

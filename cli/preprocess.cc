@@ -66,7 +66,7 @@ std::vector<float> normalise(const Image& prepared, const model::Preprocess& how
 
 void quantise(std::span<const float> values, const model::TensorInfo& tensor,
               std::span<std::uint8_t> codes) {
-  constexpr float kLimit = 1 << 30;
+  constexpr float kLimit = 0x1p30F;
   for (std::size_t i = 0; i < values.size(); ++i) {
     const float v = values[i] / tensor.scale;
     const float bounded = std::isnan(v) ? 0.0F : std::clamp(v, -kLimit, kLimit);

@@ -115,7 +115,7 @@ Progress::Progress(std::string label, std::uint64_t total, std::string unit)
 }
 
 Progress::~Progress() {
-  if (shown_) std::fputs("\r\x1b[K", stderr);
+  if (shown_) static_cast<void>(std::fputs("\r\x1b[K", stderr));
 }
 
 void Progress::set(std::uint64_t done) {
@@ -127,8 +127,8 @@ void Progress::draw() {
   drawn_ = std::chrono::steady_clock::now();
   const double seconds = std::chrono::duration<double>(drawn_ - start_).count();
   const std::string text = line(label_, done_, total_, unit_, seconds, columns(stderr) - 1);
-  std::fprintf(stderr, "\r%s\x1b[K", text.c_str());
-  std::fflush(stderr);
+  static_cast<void>(std::fprintf(stderr, "\r%s\x1b[K", text.c_str()));
+  static_cast<void>(std::fflush(stderr));
 }
 
 std::string Progress::line(std::string_view label, std::uint64_t done, std::uint64_t total,

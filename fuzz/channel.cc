@@ -94,7 +94,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     switch (op % 8) {
       case 0:
       case 1:
-        driver.submit(std::size_t{1} + script.read<std::uint8_t>() * 4U);
+        driver.submit(std::size_t{1} + std::size_t{script.read<std::uint8_t>()} * 4);
         break;
       case 2:
         driver.poll(false);

@@ -79,7 +79,7 @@ class Tape {
 };
 
 const std::vector<const Kernels*>& fast_kernels() {
-  static const std::vector<const Kernels*> kFast = [] {
+  static const std::vector<const Kernels*> fast = [] {
     std::vector<const Kernels*> out;
     for (const Kernels* k : field::all_kernels()) {
       if (k->supported(base::detect_cpu())) out.push_back(k);
@@ -87,7 +87,7 @@ const std::vector<const Kernels*>& fast_kernels() {
     out.pop_back();
     return out;
   }();
-  return kFast;
+  return fast;
 }
 const Kernels& portable() { return *field::all_kernels().back(); }
 

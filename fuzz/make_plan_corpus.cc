@@ -80,7 +80,8 @@ model::Plan classifier() {
   const auto x = b.input({1, 1, 4}, 0);
   model::Softmax softmax;
   for (std::uint32_t d = 0; d < 256; ++d) {
-    softmax.table.push_back(static_cast<std::uint32_t>(16777216.0 * std::exp(-0.03 * d) + 0.5));
+    softmax.table.push_back(
+        static_cast<std::uint32_t>(std::lround(16777216.0 * std::exp(-0.03 * d))));
   }
   const auto d = b.dense(x, 3);
   const auto s = b.node({d}, softmax, b.shape(d), d);
@@ -121,7 +122,7 @@ bool write_plans(const std::filesystem::path& folder) {
   for (const auto& [name, plan] : plans) {
     const Status valid = model::validate(plan);
     if (!valid.ok()) {
-      std::fprintf(stderr, "%s: %s\n", name, valid.error().message);
+      static_cast<void>(std::fprintf(stderr, "%s: %s\n", name, valid.error().message));
       return false;
     }
     if (!write(folder / name, model::encode_plan(plan))) return false;
@@ -133,7 +134,7 @@ bool write_plans(const std::filesystem::path& folder) {
 
 int main(int argc, char** argv) {
   if (argc != 2) {
-    std::fputs("usage: make_plan_corpus FOLDER\n", stderr);
+    static_cast<void>(std::fputs("usage: make_plan_corpus FOLDER\n", stderr));
     return 1;
   }
   return write_plans(argv[1]) ? 0 : 5;

@@ -27,9 +27,9 @@ int main(int argc, char** argv) try {
     const std::vector<char> bytes{std::istreambuf_iterator<char>(in), {}};
     LLVMFuzzerTestOneInput(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
   }
-  std::printf("%zu files replayed\n", files.size());
+  static_cast<void>(std::printf("%zu files replayed\n", files.size()));
   return files.empty() ? 1 : 0;
 } catch (const std::exception& e) {
-  std::fprintf(stderr, "%s\n", e.what());
+  static_cast<void>(std::fprintf(stderr, "%s\n", e.what()));
   return 1;
 }

@@ -214,7 +214,7 @@ bool tamper(Disk& disk, std::vector<std::byte>& copy, base::ByteReader& script) 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  static const Network kNetwork;
+  static const Network network;
   base::ByteReader script(std::as_bytes(std::span(data, size)));
   // What an earlier process left, if the script says so.
   std::vector<std::byte> left;
@@ -226,10 +226,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   vault::StockOptions options;
   options.when_dry = vault::WhenDry::kFail;
   options.batch = 2;
-  auto pads = vault::StockedPads::create(kNetwork.plan, model::Digest{}, kNetwork.nodes,
-                                         *kNetwork.epoch, numbers, std::move(owned), options);
+  auto pads = vault::StockedPads::create(network.plan, model::Digest{}, network.nodes,
+                                         *network.epoch, numbers, std::move(owned), options);
   require(pads.ok() && (*pads)->dead_stock() == dead);
-  Driver driver(kNetwork, **pads);
+  Driver driver(network, **pads);
   std::vector<std::byte> copy;
   bool touched = false;
   unsigned steps = 0;

@@ -43,7 +43,7 @@ class FakeExecutor final : public runtime::Executor {
     }
     return {};
   }
-  runtime::Stats stats() const noexcept override { return stats_; }
+  [[nodiscard]] runtime::Stats stats() const noexcept override { return stats_; }
 
  private:
   const model::Plan& plan_;
@@ -71,10 +71,10 @@ class FakePads final : public vault::Pads {
     }
     return made;
   }
-  std::uint64_t stock() const noexcept override { return stock_; }
-  std::uint64_t bytes_per_image() const noexcept override { return 1000; }
+  [[nodiscard]] std::uint64_t stock() const noexcept override { return stock_; }
+  [[nodiscard]] std::uint64_t bytes_per_image() const noexcept override { return 1000; }
 
-  bool dead_stock() const noexcept override { return dead; }
+  [[nodiscard]] bool dead_stock() const noexcept override { return dead; }
 
   bool slow = false;
   bool dead = false;
