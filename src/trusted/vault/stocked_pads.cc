@@ -25,13 +25,6 @@ constexpr std::uint64_t kMostBytes = 1ULL << 50;
 constexpr Error kTooMany{Errc::kInvalidArgument, "that many pads do not fit any store"};
 constexpr Error kUsed{Errc::kInternal, "a pad was asked for under a number that is not in use"};
 
-std::vector<std::byte> header(const Epoch& epoch, const model::Digest& digest,
-                              std::uint64_t image_bytes) {
-  base::ArchiveWriter out;
-  out(kMagic, kStoreVersion, std::uint32_t{0}, epoch.id, digest, image_bytes);
-  return out.release();
-}
-
 // The factory's threads make pads in pieces of so many words, and seal in runs of so many chunks.
 constexpr std::size_t kPiece = 16'384;
 constexpr std::size_t kRunChunks = 16;
@@ -111,7 +104,9 @@ Status StockedPads::open_store() {
     SLALOM_TRY(store_->clear());
   }
   SLALOM_TRY(store_->reserve(kFirstLocation));
-  return store_->write(0, header(epoch_, digest_, image_bytes_));
+  base::ArchiveWriter header;
+  header(kMagic, kStoreVersion, std::uint32_t{0}, epoch_.id, digest_, image_bytes_);
+  return store_->write(0, header.release());
 }
 
 field::Address StockedPads::address(std::uint64_t inference, std::uint32_t index) const noexcept {
@@ -190,16 +185,13 @@ void StockedPads::destroy(const PadTicket& ticket) {
 Result<Place*> StockedPads::reserve() {
   const std::lock_guard lock(mutex_);
   if (free_.empty()) {
-    std::optional<base::SecretArena> arena;
-    if (store_ == nullptr) {
-      auto memory = base::SecretArena::create(image_bytes_, base::Lock::kWhereAllowed);
-      if (!memory.ok()) return memory.error();
-      arena = std::move(memory).value();
-    }
+    const std::size_t bytes = store_ == nullptr ? image_bytes_ : 0;
+    auto arena = base::SecretArena::create(bytes, base::Lock::kWhereAllowed);
+    if (!arena.ok()) return arena.error();
     Place& place = places_.emplace_back();
     place.location = places_.size() - 1;
-    place.arena = std::move(arena);
-    if (place.arena) place.memory = place.arena->take<std::byte>(image_bytes_);
+    place.arena = std::move(arena).value();
+    if (bytes != 0) place.memory = place.arena.take<std::byte>(bytes);
     free_.push_back(&place);
     free_.reserve(places_.size());
   }

@@ -9,7 +9,6 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <span>
 #include <vector>
 
@@ -62,7 +61,7 @@ struct StockOptions {
 // or, without a store, memory of this process.
 struct Place {
   std::uint64_t location = 0;  // in images
-  std::optional<base::SecretArena> arena;
+  base::SecretArena arena;
   std::span<std::byte> memory;
   std::uint64_t inference = 0;         // what was sealed last
   std::atomic<std::uint64_t> live{0};  // the same while its ticket is in use
