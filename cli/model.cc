@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
+#include <charconv>
 #include <cstdint>
-#include <limits>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <vector>
 
 #include "cli/choice.h"
@@ -56,7 +57,16 @@ Action define_model(CLI::App& app) {
       ->required();
   app.add_option("--seed", o->zoo.seed, "Seed of the weights")
       ->type_name("N")
-      ->check(CLI::Range(std::uint64_t{0}, std::numeric_limits<std::uint64_t>::max()))
+      ->check(CLI::Validator(
+          [](std::string& word) {
+            // CLI11 takes -1 for the largest number.
+            std::uint64_t seed = 0;
+            const char* const end = word.data() + word.size();
+            const auto [at, error] = std::from_chars(word.data(), end, seed);
+            return error == std::errc() && at == end ? std::string()
+                                                     : word + " is no number from 0 to 2^64 - 1";
+          },
+          ""))
       ->capture_default_str();
   app.add_flag("!--no-top", o->zoo.top, "Leave out the classifier");
   app.add_option("--input-size", o->zoo.input_size, "Height and width of the input")
