@@ -64,8 +64,8 @@ class FloatEngine final : public host::Engine {
   }
   host::Outcome<host::Report> report() override { return not_here("trusted process"); }
   host::Done shutdown() override { return {}; }
-  const model::Digest& digest() const noexcept override { return digest_; }
-  const model::Plan* plan() const noexcept override { return plan_.get(); }
+  [[nodiscard]] const model::Digest& digest() const noexcept override { return digest_; }
+  [[nodiscard]] const model::Plan* plan() const noexcept override { return plan_.get(); }
 
  private:
   // read takes up to a micro-batch of images and returns how many there were. The first time it

@@ -246,7 +246,13 @@ Done RunningEngine::start_trusted() {
 }
 
 Done RunningEngine::load(const PlanFile& file) {
-  if (const auto welcome = explained(client_->hello()); !welcome) return welcome.failure();
+  if (const auto welcome = explained(client_->hello()); !welcome) {
+    // Its only way to say why it does not start (src/trusted/main.cc).
+    if (trusted_.how_it_ended() != "ended with status 4") return welcome.failure();
+    return Failure{Errc::kUnavailable,
+                   "the trusted process cannot lock its keys into memory, or the system has no "
+                   "randomness for them; raise the limit (ulimit -l; see slalom doctor)"};
+  }
   const auto loaded = explained(client_->load(file.bytes));
   if (!loaded) return loaded.failure();
   if (loaded->digest != file.digest) {

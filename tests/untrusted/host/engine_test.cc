@@ -268,6 +268,9 @@ TEST_F(EngineTest, ABrokenTrustedProcessIsNoHang) {
   const Failure dead = failure_of(misbehaving("dies-at-start"));
   EXPECT_EQ(dead.code, Errc::kUnavailable);
   EXPECT_NE(dead.message.find("ended with status 7"), std::string::npos) << dead.message;
+  const Failure keyless = failure_of(misbehaving("has-no-keys"));
+  EXPECT_EQ(keyless.code, Errc::kUnavailable);
+  EXPECT_NE(keyless.message.find("ulimit -l"), std::string::npos) << keyless.message;
   EXPECT_EQ(failure_of(misbehaving("speaks-nonsense")).code, Errc::kUnavailable);
 }
 

@@ -81,6 +81,7 @@ int main(int count, char** values) {
   if (count < 3 || std::strcmp(values[1], "--control-fd") != 0) return 1;
   const std::string_view name = values[0];
   if (name.ends_with("-dies-at-start")) return 7;
+  if (name.ends_with("-has-no-keys")) return 4;
   // Everything that it should not have been given.
   if (name.ends_with("-sees-the-environment")) {
     if (environ[0] != nullptr) return 8;
