@@ -14,11 +14,13 @@
 
 namespace slalom::cli {
 
-// unwrap_import returns the value, or throws Stop(kMalformed) with the importer's sentence.
+// unwrap_import returns the value, or throws Stop with the importer's sentence: kMalformed, or
+// kUnavailable without memory.
 template <class T>
 T unwrap_import(importer::ImportResult<T> result, std::string_view file) {
   if (!result.ok()) {
-    throw Stop(Errc::kMalformed, std::string(file) + ": " + result.error().message());
+    throw Stop(result.error().no_memory ? Errc::kUnavailable : Errc::kMalformed,
+               std::string(file) + ": " + result.error().message());
   }
   return std::move(result).value();
 }

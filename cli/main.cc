@@ -137,6 +137,10 @@ int main(int argc, char** argv) {
     return complain(Errc::kUnavailable,
                     "there is not enough memory; try fewer threads, or a smaller --micro-batch");
   } catch (const std::system_error& error) {
+    if (error.code() == std::errc::resource_unavailable_try_again) {
+      return complain(Errc::kUnavailable,
+                      "no more threads can be had; try fewer, with --threads 1");
+    }
     return complain(Errc::kUnavailable,
                     std::string("the output cannot be written: ") + error.what());
   } catch (const std::exception& error) {

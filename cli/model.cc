@@ -36,7 +36,10 @@ int model(const Options& o) {
   quantise.progress = progress.callback();
   auto made = importer::make_model(o.name, o.zoo, quantise);
   // The name was checked, so what is left is a size that the architecture cannot have.
-  if (!made.ok()) throw Stop(Errc::kInvalidArgument, o.name + ": " + made.error().message());
+  if (!made.ok()) {
+    throw Stop(made.error().no_memory ? Errc::kUnavailable : Errc::kInvalidArgument,
+               o.name + ": " + made.error().message());
+  }
   progress.end();
   save_plan(made.value(), o.output, o.report);
   return 0;

@@ -22,6 +22,11 @@ std::string printable(std::string text) {
 
 }  // namespace
 
+Error out_of_memory() {
+  return Error{
+      .what = "there is not enough memory", .node = {}, .op = {}, .opset = 0, .no_memory = true};
+}
+
 std::string Error::message() const {
   std::string where;
   if (!op.empty()) where = op;

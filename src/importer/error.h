@@ -17,11 +17,15 @@ struct Error {
   std::string node;        // name of the node, or empty
   std::string op;          // its operator, "domain::name" outside the default domain, or empty
   std::int64_t opset = 0;  // the operator set that the network asks for, or 0
+  bool no_memory = false;  // it is not the network's fault: this machine has too little memory
 
   // message joins the fields into one sentence:
   // "node 'conv1' (Conv, opset 13): the kernel is empty".
   [[nodiscard]] std::string message() const;
 };
+
+// out_of_memory is the Error of a std::bad_alloc.
+Error out_of_memory();
 
 // ImportResult is a value or an Error. Reading the member that is not there is a programming
 // error (std::get throws std::bad_variant_access).

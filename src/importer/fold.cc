@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <new>
 #include <string>
 
 #include "importer/fold_rewrites.h"
@@ -100,6 +101,8 @@ ImportResult<Graph> fold(Graph graph, const FoldOptions& options) {
     return fold_graph(std::move(graph), options);
   } catch (const Failure& failure) {
     return failure.error();
+  } catch (const std::bad_alloc&) {
+    return out_of_memory();
   } catch (const std::exception& error) {
     return Error{.what = std::string("the network cannot be folded: ") + error.what()};
   }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <new>
 #include <string>
 #include <thread>
 #include <utility>
@@ -119,6 +120,8 @@ ImportResult<std::vector<Tensor>> run(const Graph& graph, std::span<const Tensor
     return Execution(graph, options).run(inputs);
   } catch (const Failure& failure) {
     return failure.error();
+  } catch (const std::bad_alloc&) {
+    return out_of_memory();
   } catch (const std::exception& error) {
     return Error{.what = std::string("the network cannot be evaluated: ") + error.what()};
   }

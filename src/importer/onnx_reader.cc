@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <exception>
 #include <limits>
+#include <new>
 #include <queue>
 #include <unordered_map>
 #include <utility>
@@ -302,6 +303,8 @@ auto guarded(F body) -> ImportResult<decltype(body())> {
     return body();
   } catch (const Failure& failure) {
     return failure.error();
+  } catch (const std::bad_alloc&) {
+    return out_of_memory();
   } catch (const std::exception& error) {
     return Error{.what = std::string("the file cannot be read: ") + error.what()};
   }

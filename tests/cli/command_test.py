@@ -206,6 +206,16 @@ class Commands(unittest.TestCase):
         self.assertEqual(out.read_bytes(), b"old")
         self.assertEqual([p.name for p in folder.iterdir()], ["out.slalom"])
 
+    def test_too_little_memory_is_no_fault_of_the_network(self):
+        network = pathlib.Path(__file__).resolve().parents[2] / "models" / "efficientnet_lite0" / "model.onnx"
+
+        def limit():
+            resource.setrlimit(resource.RLIMIT_AS, (1 << 27, 1 << 27))
+
+        done = slalom("convert", network, "-o", self.at / "x", "--calibrate", "random:4", "--threads", 1, limit=limit)
+        self.expect(done, UNAVAILABLE, "not enough memory")
+        self.assertFalse((self.at / "x").exists())
+
     def test_output_that_cannot_be_written_is_a_failure(self):
         with open("/dev/full", "w") as full:
             self.expect(slalom("doctor", stdout=full), UNAVAILABLE, "full")

@@ -27,7 +27,7 @@ std::vector<OpDef> make_table() {
 void fail(std::string what) { throw Failure(Error{.what = std::move(what), .node = {}, .op = {}}); }
 
 Error blame(const Error& error, const Node& node) {
-  if (!error.op.empty()) return error;
+  if (!error.op.empty() || error.no_memory) return error;
   return Error{.what = error.what, .node = node.name, .op = node.op, .opset = node.opset};
 }
 
