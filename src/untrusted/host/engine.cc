@@ -57,12 +57,16 @@ Outcome<outside::Descriptor> open_pad_store(const std::string& path, bool again)
   if (fstat(store.get(), &info) != 0 || !S_ISREG(info.st_mode)) return refuse("it is no file");
   std::array<char, kBegins.size()> begins{};
   const bool ours = pread(store.get(), begins.data(), begins.size(), 0) == std::ssize(begins) &&
-                    std::string_view(begins.data(), begins.size()) == kBegins;
+                    (std::string_view(begins.data(), begins.size()) == kBegins ||
+                     begins == std::array<char, kBegins.size()>{});  // killed before its header
   if (info.st_size > 0 && !ours) {
     return refuse("it holds something else, which would be lost; name another file");
   }
-  if (!again && flock(store.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
-    return refuse("another process uses it; name another file");
+  // A process that was killed a moment ago may still be about to end.
+  for (int tries = 40; !again && flock(store.get(), LOCK_EX | LOCK_NB) != 0; --tries) {
+    if (errno != EWOULDBLOCK) break;  // a file system without locks
+    if (tries == 0) return refuse("another process uses it; name another file");
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
   }
   return store;
 }
