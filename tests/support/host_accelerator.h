@@ -87,7 +87,7 @@ class HostAccelerator final : public device::gpu::Accelerator {
     return std::chrono::steady_clock::now();
   }
 
-  Status error() const override {
+  [[nodiscard]] Status error() const override {
     return broken ? Status(Error{Errc::kUnavailable, "the accelerator broke"}) : Status{};
   }
 

@@ -6,13 +6,13 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cinttypes>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 // Looks for bytes that should be gone in all of a process's writable memory, which is what a dump
@@ -40,13 +40,11 @@ class Trace {
     const std::span<std::byte> buffer(static_cast<std::byte*>(shared), kRead);
     std::size_t found = 0;
     for (const std::string& line : lines) {
-      std::uint64_t first = 0;
-      std::uint64_t last = 0;
-      char access[5] = {};
-      if (std::sscanf(line.c_str(), "%" SCNx64 "-%" SCNx64 " %4s", &first, &last, access) != 3) {
-        continue;
-      }
-      if (std::string(access) != "rw-p" || last - first > kMost) continue;
+      char* end = nullptr;
+      std::uint64_t first = std::strtoull(line.c_str(), &end, 16);
+      if (*end != '-') continue;
+      const std::uint64_t last = std::strtoull(end + 1, &end, 16);
+      if (!std::string_view(end).starts_with(" rw-p") || last - first > kMost) continue;
       // Each piece begins with what could be the start of the bytes in the one before.
       for (const std::uint64_t step = kRead - (inverted_.size() - 1); first < last; first += step) {
         const std::size_t n = std::min<std::uint64_t>(kRead, last - first);

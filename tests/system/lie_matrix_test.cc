@@ -65,10 +65,10 @@ void write_smaller(const std::string& from, const std::string& to, std::uint32_t
 
 class LieMatrix : public ::testing::TestWithParam<std::tuple<Network, Privacy>> {
  protected:
-  const Network& network() const { return std::get<0>(GetParam()); }
+  [[nodiscard]] const Network& network() const { return std::get<0>(GetParam()); }
   // The demo's weights, and so its layers' fields, are those of the demo; its calibration pictures
   // would only change the scales of activations.
-  importer::ImportResult<importer::ConvertOutput> make() const {
+  [[nodiscard]] importer::ImportResult<importer::ConvertOutput> make() const {
     if (!network().demo) {
       return importer::make_model(network().name,
                                   {.input_size = network().input_size, .classes = 10});

@@ -35,7 +35,7 @@ class ModesTest : public ::testing::Test {
     o.device_program = DEVICE_PROGRAM;
     return o;
   }
-  Modes modes(Integrity integrity, Privacy privacy) const {
+  [[nodiscard]] Modes modes(Integrity integrity, Privacy privacy) const {
     Modes m;
     m.options.integrity = integrity;
     m.options.privacy = privacy;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <string>
@@ -104,10 +105,9 @@ std::string flags(const void* at) {
   bool here = false;
   const auto address = reinterpret_cast<std::uintptr_t>(at);
   while (std::getline(maps, line)) {
-    std::uintptr_t from = 0;
-    std::uintptr_t to = 0;
-    if (std::sscanf(line.c_str(), "%lx-%lx ", &from, &to) == 2)
-      here = from <= address && address < to;
+    char* end = nullptr;
+    const std::uintptr_t from = std::strtoull(line.c_str(), &end, 16);
+    if (*end == '-') here = from <= address && address < std::strtoull(end + 1, &end, 16);
     if (here && line.starts_with("VmFlags:")) return line;
   }
   return "";

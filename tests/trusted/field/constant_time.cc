@@ -147,7 +147,7 @@ void verdict(Field f) {
 
 int leak(const std::string& kind) {
   std::vector<std::uint32_t> secret = secret_words(64, 8);
-  static const std::uint32_t kTable[64] = {1, 2, 3};
+  static constexpr std::uint32_t kTable[64] = {1, 2, 3};
   volatile std::uint32_t sink = 0;
   if (kind == "branch" && secret[3] > 1000) sink = 1;
   if (kind == "index") sink = kTable[secret[5] % 64];
@@ -161,7 +161,7 @@ int leak(const std::string& kind) {
 
 int main(int argc, char** argv) {
   if (RUNNING_ON_VALGRIND == 0) {
-    std::fputs("constant_time: run me under valgrind\n", stderr);
+    static_cast<void>(std::fputs("constant_time: run me under valgrind\n", stderr));
     return 2;
   }
   if (argc == 3 && std::strcmp(argv[1], "leak") == 0) return leak(argv[2]);

@@ -151,8 +151,8 @@ class TestPort final : public channel::Port {
     }
     return found;
   }
-  std::uint64_t bytes_out() const noexcept override { return bytes_out_; }
-  std::uint64_t bytes_in() const noexcept override { return bytes_in_; }
+  [[nodiscard]] std::uint64_t bytes_out() const noexcept override { return bytes_out_; }
+  [[nodiscard]] std::uint64_t bytes_in() const noexcept override { return bytes_in_; }
 
  private:
   Error lost() {
@@ -262,11 +262,11 @@ class TestPads final : public vault::Pads {
                                 void* /*context*/) override {
     return count;
   }
-  std::uint64_t stock() const noexcept override { return 0; }
-  std::uint64_t bytes_per_image() const noexcept override { return 0; }
+  [[nodiscard]] std::uint64_t stock() const noexcept override { return 0; }
+  [[nodiscard]] std::uint64_t bytes_per_image() const noexcept override { return 0; }
 
  private:
-  field::StreamKey key_of(std::uint64_t inference, model::TensorId tensor) const {
+  [[nodiscard]] field::StreamKey key_of(std::uint64_t inference, model::TensorId tensor) const {
     field::StreamKey key;
     key.fill(std::byte{0});
     field::Address address;
@@ -359,7 +359,7 @@ class ListSink final : public runtime::Sink {
     in_order = in_order && image == entries.size();
     entries.push_back({{}, error});
   }
-  std::size_t delivered() const {
+  [[nodiscard]] std::size_t delivered() const {
     std::size_t n = 0;
     for (const Entry& e : entries) n += e.error ? 0 : 1;
     return n;

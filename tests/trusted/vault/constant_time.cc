@@ -141,7 +141,7 @@ bool live(const base::CpuFeatures& cpu, bool leak) {
 
 int main(int argc, char** argv) {
   if (RUNNING_ON_VALGRIND == 0) {
-    std::fputs("constant_time: run me under valgrind\n", stderr);
+    static_cast<void>(std::fputs("constant_time: run me under valgrind\n", stderr));
     return 2;
   }
   const bool leak = argc == 2 && std::strcmp(argv[1], "leak") == 0;

@@ -62,13 +62,13 @@ class EngineTest : public ::testing::Test {
   }
   void TearDown() override { std::filesystem::remove_all(folder_); }
 
-  std::string plan_path() const { return folder_ / "plan.slalom"; }
+  [[nodiscard]] std::string plan_path() const { return folder_ / "plan.slalom"; }
   static void write(const std::string& path, const std::vector<std::byte>& bytes) {
     std::ofstream(path, std::ios::binary)
         .write(reinterpret_cast<const char*>(bytes.data()),
                static_cast<std::streamsize>(bytes.size()));
   }
-  EngineOptions options(std::vector<std::string> devices = {"none"}) const {
+  [[nodiscard]] EngineOptions options(std::vector<std::string> devices = {"none"}) const {
     EngineOptions o;
     o.plan_file = plan_path();
     o.devices = std::move(devices);
@@ -78,7 +78,7 @@ class EngineTest : public ::testing::Test {
     return o;
   }
   // The fake misbehaves as its name says.
-  EngineOptions misbehaving(const std::string& how) const {
+  [[nodiscard]] EngineOptions misbehaving(const std::string& how) const {
     EngineOptions o = options();
     o.trusted_program = folder_ / ("fake_trusted-" + how);
     std::filesystem::create_symlink(FAKE_TRUSTED, o.trusted_program);

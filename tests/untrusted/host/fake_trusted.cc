@@ -51,7 +51,7 @@ class CrashingMakers final : public session::Makers {
       const auto got = ports_[0]->wait(std::chrono::seconds(60));
       return got.ok() ? Error{Errc::kInternal, "no end came"} : got.error();
     }
-    runtime::Stats stats() const noexcept override { return inner_->stats(); }
+    [[nodiscard]] runtime::Stats stats() const noexcept override { return inner_->stats(); }
 
    private:
     class Watch final : public runtime::Source {
