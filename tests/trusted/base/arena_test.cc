@@ -40,8 +40,8 @@ namespace slalom::base {
 namespace {
 
 template <class T>
-concept Comparable = requires(const T& a) {
-  a == a;
+concept Comparable = requires(const T& a, const T& b) {
+  a == b;
 };
 template <class T>
 concept Testable = requires(const T& a) {
