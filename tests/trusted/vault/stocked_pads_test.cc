@@ -544,6 +544,7 @@ TEST_F(StockedPadsTest, ManyThreadsShareOneStock) {
   std::mutex mutex;
   std::set<std::uint64_t> numbers;
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&] {
       for (int i = 0; i < 10; ++i) {
