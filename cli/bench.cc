@@ -61,7 +61,8 @@ Action define_bench(CLI::App& app) {
       "  slalom bench vgg16.slalom\n"
       "  slalom bench vgg16.slalom --only \"trusted|verified, pre\" --micro-batch 8\n"
       "  slalom bench vgg16.slalom --repeat 1 --latency 0\n"
-      "  slalom bench micro");
+      "  slalom bench micro                         passes over words: GB/s, ns and cycles a word\n"
+      "  slalom bench micro --only \"vgg16/auto/requant/threads:1\"    linear layers inside");
   return [o] { return bench(*o); };
 }
 

@@ -27,6 +27,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kKernels = "bench_field";  // the passes over words, for each instruction set
+
 std::vector<fs::path> programs() {
   std::error_code error;
   const fs::path folder = fs::read_symlink("/proc/self/exe", error).parent_path();
@@ -53,6 +55,7 @@ std::string output_of(const fs::path& program, std::vector<std::string> words) {
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
+  posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
   std::string name = program.string();
   std::vector<char*> argv{name.data()};
   for (std::string& word : words) argv.push_back(word.data());
@@ -120,17 +123,30 @@ void print_program(const std::string& name, const nlohmann::json& runs) {
 
 int bench_micro(const std::string& filter, bool json) {
   nlohmann::json all = nlohmann::json::object();
+  bool any = false;
   for (const fs::path& program : programs()) {
+    // The others take whole networks and many minutes: only by name.
+    if (filter.empty() && program.filename() != kKernels) continue;
     std::vector<std::string> words{"--benchmark_format=json", "--benchmark_min_time=0.1"};
     if (!filter.empty()) words.push_back("--benchmark_filter=" + filter);
+    if (::isatty(STDERR_FILENO) != 0) {
+      fmt::print(stderr, "{}: measuring{}\n", program.filename().string(),
+                 filter.empty() ? ", for about a minute" : "");
+    }
     const nlohmann::json out = nlohmann::json::parse(output_of(program, words), nullptr, false);
     if (out.is_discarded() || !out.contains("benchmarks")) continue;  // nothing matched the filter
     const std::string name = program.filename().string();
+    any = true;
     if (json) {
       all[name] = out["benchmarks"];
     } else {
       print_program(name, out["benchmarks"]);
     }
+  }
+  if (!any) {
+    throw Stop(Errc::kInvalidArgument,
+               fmt::format("no benchmark has {} in its name; slalom bench micro shows the kernels",
+                           filter));
   }
   if (json) print_json(all);
   return 0;

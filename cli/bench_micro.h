@@ -6,8 +6,9 @@
 namespace slalom::cli {
 
 // bench_micro runs the Google Benchmark programs that stand beside this one (bench_*), those of
-// their benchmarks whose names contain `filter`, and prints one table, or one JSON object. Returns
-// the exit status; throws Stop(kUnavailable) if there are no such programs.
+// their benchmarks whose names contain `filter`, or without one all of bench_field, and prints one
+// table for each, or one JSON object. Returns the exit status; throws Stop(kUnavailable) if there
+// are no such programs, Stop(kInvalidArgument) if none has such a benchmark.
 int bench_micro(const std::string& filter, bool json);
 
 }  // namespace slalom::cli

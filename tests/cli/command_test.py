@@ -299,6 +299,18 @@ class Commands(unittest.TestCase):
         verified, private, sealed = (modes[n]["link"]["bytes_out_per_image"] for n in names[2:])
         self.assertEqual((private, sealed), (3 * verified, 3 * verified))
 
+    def test_bench_micro_measures_kernels_by_name(self):
+        if not (BIN / "bench_field").exists():
+            self.skipTest("the benchmarks are not built")
+        name = "consume/portable/p24/verify/c24/hot"
+        done = slalom("bench", "micro", "--only", name, "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        out = json.loads(done.stdout)
+        self.assertEqual(list(out), ["bench_field"])
+        self.assertEqual([run["name"] for run in out["bench_field"]], [name])
+        self.assertGreater(out["bench_field"][0]["items_per_second"], 1e6)
+        self.expect(slalom("bench", "micro", "--only", "no such kernel"), USAGE, "no such kernel", "bench micro")
+
     def test_bench_of_one_round_without_latency(self):
         words = ("bench", self.plan, "--only", "trusted", "--repeat", 1, "--seconds", 0.02, "--latency", 0)
         [mode] = json.loads(slalom(*words, "--json").stdout)["modes"]
