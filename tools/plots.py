@@ -7,8 +7,8 @@
 It takes results of bench/peers/run.py and of `slalom bench --json` (one object, a list of them, or objects
 under "runs" or by network under "networks"); other files are passed over. The first word of a file's name,
 up to the first "-", is the machine: small-peers.json and small-network.json are drawn together. Of
-several results for the same thing the fastest is taken (batches were tried to find the best). The same
-JSON and the same matplotlib give the same bytes.
+several results for the same thing those of the most rounds count, of these the fastest (batches were tried to
+find the best). The same JSON and the same matplotlib give the same bytes.
 """
 import argparse
 import collections
@@ -48,6 +48,7 @@ class Row:
     memory: Optional[float] = None     # the most that the trusted process held, bytes
     link: Optional[tuple] = None       # bytes out and in for an image, 10^9 bytes a second out and in
     note: str = ""
+    rounds: int = 1                    # interleaved with the baselines
 
     @property
     def trusted(self):
@@ -127,6 +128,7 @@ def bench_rows(machine, data, whole):
                   all(isinstance(r, (int, float)) for r in spread) else None,
                   amortised=pads if pads and pads < 0.999 * row["images_per_s"] else None,
                   latency=latency_of(row), note=f"micro-batch {batch}" if batch else "",
+                  rounds=len(spread) if isinstance(spread, list) else 1,
                   pairs=pairs_of(row), memory=find([row.get("memory")], "trusted_peak_bytes"), link=link_of(row))
 
 
@@ -162,13 +164,13 @@ def read(path, machines):
 
 
 def best_of(rows):
-    """One row for each thing: its fastest, with the lowest latency that was seen."""
+    """One row for each thing: of the most rounds its fastest, with the lowest latency that was seen."""
     groups = collections.defaultdict(list)
     for row in rows:
         groups[row.machine, row.model, row.threads, row.group, row.label].append(row)
     out = []
     for same in groups.values():
-        best = max(same, key=lambda r: (r.rate, r.note))
+        best = max(same, key=lambda r: (r.rounds, r.rate, r.note))
         latency = min((r.latency for r in same if r.latency), default=None)
         out.append(dataclasses.replace(best, latency=latency))
     return sorted(out, key=place)
