@@ -22,7 +22,7 @@ Kernel kernel = Kernel::kReal;  // what getentropy does
 }  // namespace
 
 // In the place of the C library's.
-extern "C" int getentropy(void* out, std::size_t bytes) noexcept {
+extern "C" int getentropy(void* out, std::size_t bytes) {
   if (kernel == Kernel::kBroken) {
     errno = ENOSYS;
     return -1;

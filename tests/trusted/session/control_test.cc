@@ -98,7 +98,7 @@ TEST(Control, MembersSurviveTheWire) {
 }
 
 TEST(Control, ConfigureRefusesValuesOutOfRange) {
-  const auto refused = [](Configure c) { return !decode<Configure>(encode(c)).ok(); };
+  const auto refused = [](const Configure& c) { return !decode<Configure>(encode(c)).ok(); };
   EXPECT_FALSE(refused({}));
   EXPECT_TRUE(refused({.integrity = static_cast<model::Integrity>(4)}));
   EXPECT_TRUE(refused({.privacy = static_cast<model::Privacy>(3)}));
