@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 #include <variant>
@@ -51,7 +52,7 @@ TEST(Npy, ShapesThatOverflowAreRefused) {
     auto* text = reinterpret_cast<char*>(copy.data());
     auto* at = std::strstr(text + 10, "(2,");
     ASSERT_NE(at, nullptr);
-    std::memcpy(at, shape.data(), shape.size());
+    std::ranges::copy(shape, at);
     EXPECT_FALSE(decode_npy(copy).ok()) << shape;
   }
 }
@@ -77,8 +78,8 @@ TEST(Npz, DamageIsRefused) {
 }
 
 std::vector<std::byte> as_bytes(const std::vector<unsigned>& values) {
-  std::vector<std::byte> out;
-  for (const unsigned v : values) out.push_back(static_cast<std::byte>(v));
+  std::vector<std::byte> out(values.size());
+  std::ranges::transform(values, out.begin(), [](unsigned v) { return static_cast<std::byte>(v); });
   return out;
 }
 

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <system_error>
 #include <utility>
 
 #include "outside.h"
@@ -15,7 +16,7 @@
 namespace slalom::host {
 namespace {
 
-Failure unreadable(const std::string& path, const char* why) {
+Failure unreadable(const std::string& path, const std::string& why) {
   return {Errc::kInvalidArgument, "cannot read the plan '" + path + "': " + why};
 }
 
@@ -23,9 +24,10 @@ Failure unreadable(const std::string& path, const char* why) {
 
 Outcome<PlanFile> read_plan_file(const std::string& path) {
   const outside::Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file.valid()) return unreadable(path, std::strerror(errno));
+  if (!file.valid()) return unreadable(path, std::generic_category().message(errno));
   struct stat status {};
-  if (fstat(file.get(), &status) != 0) return unreadable(path, std::strerror(errno));
+  if (fstat(file.get(), &status) != 0)
+    return unreadable(path, std::generic_category().message(errno));
   if (!S_ISREG(status.st_mode)) return unreadable(path, "it is not a regular file");
   if (status.st_size <= 0 || static_cast<std::uint64_t>(status.st_size) > session::kMaxPlanBytes) {
     return Failure{Errc::kMalformed, "'" + path + "' is not a plan: its size is impossible"};
@@ -35,7 +37,7 @@ Outcome<PlanFile> read_plan_file(const std::string& path) {
   for (std::size_t at = 0; at < out.bytes.size();) {
     const ssize_t got = read(file.get(), out.bytes.data() + at, out.bytes.size() - at);
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return unreadable(path, std::strerror(errno));
+    if (got < 0) return unreadable(path, std::generic_category().message(errno));
     if (got == 0) return unreadable(path, "it became shorter meanwhile");
     at += static_cast<std::size_t>(got);
   }

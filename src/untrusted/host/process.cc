@@ -15,6 +15,7 @@
 #include <fstream>
 #include <limits>
 #include <map>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -99,7 +100,7 @@ Outcome<Child> Child::spawn(const std::string& program, const std::vector<std::s
     sources.emplace_back(fcntl(fd, F_DUPFD_CLOEXEC, above));
     if (!sources.back().valid()) {
       return Failure{Errc::kUnavailable,
-                     std::string("no file descriptor: ") + std::strerror(errno)};
+                     std::string("no file descriptor: ") + std::generic_category().message(errno)};
     }
   }
   std::vector<char*> values{const_cast<char*>(program.c_str())};
@@ -111,7 +112,8 @@ Outcome<Child> Child::spawn(const std::string& program, const std::vector<std::s
   Child child;
   if (const int error = spawning.start(&child.pid_, program, values.data()); error != 0) {
     child.pid_ = -1;
-    return Failure{Errc::kUnavailable, "cannot start '" + program + "': " + std::strerror(error)};
+    return Failure{Errc::kUnavailable,
+                   "cannot start '" + program + "': " + std::generic_category().message(error)};
   }
   return child;
 }

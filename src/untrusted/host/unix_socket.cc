@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstring>
 #include <optional>
+#include <system_error>
 #include <thread>
 
 namespace slalom::host {
@@ -54,7 +55,8 @@ Outcome<outside::Descriptor> listen_at(const std::string& path) {
   outside::Descriptor fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   // The mode of the socket before bind is the mode of the file that bind makes.
   if (!fd.valid() || fchmod(fd.get(), 0600) != 0) {
-    return Failure{Errc::kUnavailable, std::string("no socket: ") + std::strerror(errno)};
+    return Failure{Errc::kUnavailable,
+                   std::string("no socket: ") + std::generic_category().message(errno)};
   }
   const auto bind_here = [&] {
     return bind(fd.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof(*address)) == 0;
@@ -63,11 +65,12 @@ Outcome<outside::Descriptor> listen_at(const std::string& path) {
     const int why = errno;
     if (why != EADDRINUSE || !remove_stale(path, *address) || !bind_here()) {
       return Failure{why == EADDRINUSE ? Errc::kUnavailable : Errc::kInvalidArgument,
-                     "cannot listen at '" + path + "': " + std::strerror(why)};
+                     "cannot listen at '" + path + "': " + std::generic_category().message(why)};
     }
   }
   if (listen(fd.get(), 16) != 0) {
-    return Failure{Errc::kUnavailable, "cannot listen at '" + path + "': " + std::strerror(errno)};
+    return Failure{Errc::kUnavailable,
+                   "cannot listen at '" + path + "': " + std::generic_category().message(errno)};
   }
   return fd;
 }
@@ -83,8 +86,8 @@ Outcome<outside::Descriptor> connect_to(const std::string& path) {
     if (why != ECONNREFUSED) break;
     std::this_thread::sleep_for(kTurnTime);
   }
-  return Failure{Errc::kUnavailable,
-                 "cannot connect to '" + path + "': " + std::strerror(fd.valid() ? why : errno)};
+  return Failure{Errc::kUnavailable, "cannot connect to '" + path + "': " +
+                                         std::generic_category().message(fd.valid() ? why : errno)};
 }
 
 bool hung_up(int socket) noexcept {

@@ -140,7 +140,6 @@ void verdict(Field f) {
   layer.constant = inputs.data() + 1;
   field::Verdict end;
   end.add(layer.difference(outputs[0], inputs[0]), outputs[0].bad);
-  // A verdict is taken of a value that is given up.  NOLINTNEXTLINE(performance-move-const-arg)
   bool right = std::move(end).take_verdict();
   VALGRIND_MAKE_MEM_DEFINED(&right, sizeof(right));
   std::printf("verdict %s\n", right ? "true" : "false");
