@@ -69,7 +69,7 @@ std::optional<Errc> drive(channel::ShmPort& port, int count, unsigned seed) {
     if (sent < count && flights.size() < kFlights) {
       const std::size_t bytes = 1 + random() % kMost;
       Slot in = slots[static_cast<std::size_t>(sent % kFlights)];
-      Slot out = slots[static_cast<std::size_t>(sent % kFlights + kFlights)];
+      Slot out = slots[static_cast<std::size_t>(sent) % kFlights + kFlights];
       in.memory = in.memory.first(bytes);
       out.memory = out.memory.first(bytes);
       std::memset(in.memory.data(), sent & 0xff, bytes);
