@@ -144,9 +144,10 @@ int bench_micro(const std::string& filter, bool json) {
     }
   }
   if (!any) {
-    throw Stop(Errc::kInvalidArgument,
-               fmt::format("no benchmark has {} in its name; slalom bench micro shows the kernels",
-                           filter));
+    throw Stop(
+        Errc::kInvalidArgument,
+        fmt::format("no benchmark has '{}' in its name; slalom bench micro shows the kernels",
+                    filter));
   }
   if (json) print_json(all);
   return 0;

@@ -18,32 +18,12 @@ import sys
 import tempfile
 import unittest
 
-BIN = pathlib.Path(sys.argv[1])
+from command import BAD_INPUT, BIN, DONE, UNAVAILABLE, USAGE, WithPlan, slalom
+
 VECTORS = pathlib.Path(sys.argv[2])
 
-DONE, USAGE, BAD_INPUT, REJECTED, UNAVAILABLE, INTERNAL = range(6)
 
-
-def slalom(*words, stdout=subprocess.PIPE, environment=None, limit=None):
-    return subprocess.run(
-        [BIN / "slalom", *map(str, words)], stdin=subprocess.DEVNULL, stdout=stdout,
-        stderr=subprocess.PIPE, text=True, timeout=120,
-        env={"PATH": os.environ["PATH"], **(environment or {})}, preexec_fn=limit)
-
-
-class Commands(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.at = pathlib.Path(cls.folder.name)
-        cls.plan = cls.at / "small.slalom"
-        made = slalom("model", "mobilenet", "-o", cls.plan, "--input-size", 32, "--classes", 10)
-        assert made.returncode == DONE, made.stderr
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.folder.cleanup()
-
+class Commands(WithPlan):
     def expect(self, done, status, *pieces):
         """The status, and one sentence on stderr that holds all the pieces."""
         self.assertEqual(done.returncode, status, done.stderr)

@@ -16,8 +16,10 @@ import sys
 import tempfile
 import unittest
 
-BIN, MODELS = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
-DONE, UNAVAILABLE, SKIPPED = 0, 4, 77
+from command import BIN, DONE, UNAVAILABLE, WithPlan, slalom
+
+MODELS = pathlib.Path(sys.argv[2])
+SKIPPED = 77
 KIB = 1024
 
 
@@ -36,25 +38,7 @@ def enter_namespace():
     sys.exit(SKIPPED)
 
 
-def slalom(*words, stdout=subprocess.PIPE, **environment):
-    return subprocess.run([BIN / "slalom", *map(str, words)], stdin=subprocess.DEVNULL, stdout=stdout,
-                          stderr=subprocess.PIPE, text=True, timeout=120,
-                          env={"PATH": os.environ["PATH"], **environment})
-
-
-class FullDisk(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.at = pathlib.Path(cls.folder.name)
-        cls.plan = cls.at / "small.slalom"
-        made = slalom("model", "mobilenet", "-o", cls.plan, "--input-size", 32, "--classes", 10)
-        assert made.returncode == DONE, made.stderr
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.folder.cleanup()
-
+class FullDisk(WithPlan):
     def setUp(self):
         self.disk = self.at / "disk"
         self.disk.mkdir()
@@ -117,7 +101,7 @@ class FullDisk(unittest.TestCase):
         run = ("run", self.plan, "--input", "random:4", "--trace")
         self.refused(slalom(*run, self.disk / "t.json"), self.disk / "t.json", "no room")
         # The workers' own timelines lie in the folder of temporary files until then.
-        self.refused(slalom(*run, self.at / "t.json", TMPDIR=str(self.disk)), "no timeline")
+        self.refused(slalom(*run, self.at / "t.json", environment={"TMPDIR": str(self.disk)}), "no timeline")
         self.assertEqual((self.left(), (self.at / "t.json").exists()), ([], False))
 
     def test_the_timeline_of_a_device_by_hand(self):
@@ -142,10 +126,10 @@ class FullDisk(unittest.TestCase):
         self.mount(16, full=True)
         words = ("--placement", "planned", "--micro-batch", 2)
         svg = self.disk / "placement.svg"
-        self.refused(slalom("plan", self.plan, "--micro-batch", 2, "--svg", svg, XDG_CACHE_HOME=str(self.at)), svg,
+        self.refused(slalom("plan", self.plan, "--micro-batch", 2, "--svg", svg, environment={"XDG_CACHE_HOME": str(self.at)}), svg,
                      "no room")
         # One that cannot be remembered is used all the same.
-        done = slalom("run", self.plan, "--input", "random:1", *words, XDG_CACHE_HOME=str(self.disk))
+        done = slalom("run", self.plan, "--input", "random:1", *words, environment={"XDG_CACHE_HOME": str(self.disk)})
         self.assertEqual(done.returncode, DONE, done.stderr)
         self.assertIn(self.left(), ([], ["slalom"]))
 
@@ -155,7 +139,7 @@ class FullDisk(unittest.TestCase):
                        "--json"), ("run", self.plan, "--input", "random:4", "--json"),
                       ("plan", self.plan, "--micro-batch", 2, "--json")):
             with open(self.disk / "out.json", "w") as out:
-                self.refused(slalom(*words, stdout=out, XDG_CACHE_HOME=str(self.at)), "the output cannot be written")
+                self.refused(slalom(*words, stdout=out, environment={"XDG_CACHE_HOME": str(self.at)}), "the output cannot be written")
             (self.disk / "out.json").unlink()
 
     # ---- pads ----
@@ -179,7 +163,7 @@ class FullDisk(unittest.TestCase):
         for where in ("bench", "run"):
             words = ("--only", "sealed", "--repeat", 1) if where == "bench" else ("--input", "random:1", "--privacy",
                                                                                   "pads", "--pad-store", "temporary")
-            done = slalom(where, self.plan, *words, "--json", TMPDIR=str(self.disk))
+            done = slalom(where, self.plan, *words, "--json", environment={"TMPDIR": str(self.disk)})
             self.refused(done, "no room")
             self.assertEqual((done.stdout, self.left()), ("", []))
 

@@ -21,6 +21,8 @@ struct Cipher {
                   EVP_CipherInit_ex(context, EVP_aes_256_gcm(), nullptr, nullptr, nullptr, 0) == 1);
   }
   ~Cipher() { EVP_CIPHER_CTX_free(context); }
+  Cipher(const Cipher&) = delete;
+  Cipher& operator=(const Cipher&) = delete;
   EVP_CIPHER_CTX* const context = EVP_CIPHER_CTX_new();
 };
 EVP_CIPHER_CTX* cipher() noexcept {

@@ -9,7 +9,8 @@
 
 namespace slalom::vault {
 namespace {
-constexpr Error kNoRoom{Errc::kUnavailable, "the pad store has no room; free some or ask for less"};
+constexpr Error kNoRoom{Errc::kUnavailable,
+                        "the pad store has no room: free disk space or ask for fewer pads"};
 constexpr Error kGone{Errc::kUnavailable, "the pad store cannot be read"};
 
 // all calls pread or pwrite until it has moved all the bytes.

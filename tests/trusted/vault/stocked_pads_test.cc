@@ -109,6 +109,14 @@ class StockedPadsTest : public ::testing::Test {
     out.assign(linear.out().elements(), 0);
     return pads.open_factors(ticket, node, *linear.field, 0, out);
   }
+  void expect_factors_of_the_pads(StockedPads& pads, const PadTicket& ticket) {
+    for (const std::uint32_t node : nodes_) {
+      std::vector<std::uint32_t> u;
+      ASSERT_TRUE(factors(pads, ticket, node, u).ok());
+      EXPECT_EQ(
+          u, naive_linear(std::get<model::Linear>(plan_.nodes[node].op), pad(pads, ticket, node)));
+    }
+  }
   // usable says whether every node's factors open; any failure must be kRejected.
   bool usable(StockedPads& pads, const PadTicket& ticket) {
     for (const std::uint32_t node : nodes_) {
@@ -151,12 +159,7 @@ TEST_P(EitherStock, FactorsAreTheLinearImageOfThePads) {
   for (int image = 0; image < 4; ++image) {
     const auto ticket = pads->take();
     ASSERT_TRUE(ticket.ok());
-    for (const std::uint32_t node : nodes_) {
-      std::vector<std::uint32_t> u;
-      ASSERT_TRUE(factors(*pads, *ticket, node, u).ok());
-      EXPECT_EQ(u, naive_linear(std::get<model::Linear>(plan_.nodes[node].op),
-                                pad(*pads, *ticket, node)));
-    }
+    expect_factors_of_the_pads(*pads, *ticket);
     pads->destroy(*ticket);
   }
   EXPECT_EQ(pads->take().error().code, Errc::kUnavailable);
@@ -212,12 +215,7 @@ TEST_P(EitherStock, LargeLayersAreMadePieceByPiece) {
   for (int image = 0; image < 2; ++image) {
     const auto ticket = pads->take();
     ASSERT_TRUE(ticket.ok());
-    for (const std::uint32_t node : nodes_) {
-      std::vector<std::uint32_t> u;
-      ASSERT_TRUE(factors(*pads, *ticket, node, u).ok());
-      EXPECT_EQ(u, naive_linear(std::get<model::Linear>(plan_.nodes[node].op),
-                                pad(*pads, *ticket, node)));
-    }
+    expect_factors_of_the_pads(*pads, *ticket);
   }
 }
 

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The slalom command for tests of it: sys.argv[1] is the folder of the programs."""
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+BIN = pathlib.Path(sys.argv[1])
+DONE, USAGE, BAD_INPUT, REJECTED, UNAVAILABLE, INTERNAL = range(6)
+
+
+def slalom(*words, stdout=subprocess.PIPE, environment=None, limit=None):
+    return subprocess.run(
+        [BIN / "slalom", *map(str, words)], stdin=subprocess.DEVNULL, stdout=stdout,
+        stderr=subprocess.PIPE, text=True, timeout=120,
+        env={"PATH": os.environ["PATH"], **(environment or {})}, preexec_fn=limit)
+
+
+class WithPlan(unittest.TestCase):
+    """Tests around one small network: `at` is a folder of theirs, `plan` its plan."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.at = pathlib.Path(cls.folder.name)
+        cls.plan = cls.at / "small.slalom"
+        made = slalom("model", "mobilenet", "-o", cls.plan, "--input-size", 32, "--classes", 10)
+        assert made.returncode == DONE, made.stderr
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
