@@ -362,9 +362,7 @@ Status check_graph(const Plan& plan) {
     if (node.output >= count || written[node.output]) return bad("a tensor is written twice");
     written[node.output] = true;
   }
-  if (std::ranges::find(written, false) != written.end()) {
-    return bad("a tensor is never written");
-  }
+  if (std::ranges::find(written, false) != written.end()) return bad("a tensor is never written");
   for (const Output& output : plan.outputs) {
     if (output.tensor >= count) return bad("an output names no tensor");
     if (output.function > Final::kLogSoftmax) return bad("an output's function is unknown");

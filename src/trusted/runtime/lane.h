@@ -26,6 +26,7 @@ inline constexpr std::size_t kMaxImages = 256;
 struct Lane {
   enum class State : std::uint8_t {
     kFree,     // holds no images
+    kWaiting,  // lost its device: begins again once there are pads for it
     kRunning,  // between two steps, or waiting for an answer
     // The verdict is in and good, or nothing may be released. Free again when the sink was told and
     // the device owes no answer for the slot (late ones are dropped unread).
@@ -51,8 +52,9 @@ struct Lane {
   std::byte* arena = nullptr;        // the program's tensors
   std::vector<channel::Slot> slots;  // by port
 
+  [[nodiscard]] bool running() const noexcept { return state == State::kRunning; }
   [[nodiscard]] bool owed() const noexcept {
-    return std::any_of(awaited.begin(), awaited.end(), [](std::uint64_t s) { return s != 0; });
+    return std::ranges::any_of(awaited, [](std::uint64_t s) { return s != 0; });
   }
 };
 

@@ -2,6 +2,7 @@
 #include "runtime/memory_plan.h"
 
 #include <algorithm>
+#include <functional>
 #include <numeric>
 
 #include "base/round_up.h"
@@ -18,8 +19,7 @@ bool meet(const Lifetime& a, const Lifetime& b) noexcept {
 MemoryPlan plan_memory(std::span<const Lifetime> blocks) {
   std::vector<std::size_t> order(blocks.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return blocks[a].bytes > blocks[b].bytes; });
+  std::ranges::stable_sort(order, std::greater{}, [&](auto block) { return blocks[block].bytes; });
   MemoryPlan plan;
   plan.offsets.assign(blocks.size(), 0);
   std::vector<std::size_t> placed;  // by offset
@@ -35,9 +35,8 @@ MemoryPlan plan_memory(std::span<const Lifetime> blocks) {
     }
     plan.offsets[i] = at;
     plan.bytes = std::max(plan.bytes, at + wanted);
-    const auto where = std::upper_bound(
-        placed.begin(), placed.end(), at,
-        [&](std::size_t offset, std::size_t other) { return offset < plan.offsets[other]; });
+    const auto where =
+        std::ranges::upper_bound(placed, at, {}, [&](auto other) { return plan.offsets[other]; });
     placed.insert(where, i);
   }
   return plan;

@@ -78,9 +78,8 @@ class Compiler {
         made_[node.output] = kNever;
       }
     }
-    std::stable_sort(order_.begin(), order_.end(), [&](std::uint32_t a, std::uint32_t b) {
-      return depth[plan_.nodes[a].output] < depth[plan_.nodes[b].output];
-    });
+    std::ranges::stable_sort(order_, {},
+                             [&](auto node) { return depth[plan_.nodes[node].output]; });
   }
 
   void make_steps() {

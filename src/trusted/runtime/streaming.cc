@@ -126,7 +126,7 @@ class StreamingExecutor final : public Executor {
     for (;;) {
       if (!usable()) {
         for (Lane& lane : lanes_) {
-          if (lane.state == Lane::State::kRunning) end(lane, kNoDevice);
+          if (lane.state == Lane::State::kWaiting) end(lane, kNoDevice);
         }
         deliver_ready(sink);
         return why_no_device();
@@ -144,16 +144,27 @@ class StreamingExecutor final : public Executor {
 
   // ---- images in and out ----
 
-  // Nothing waits for pads while other images are at work: where these had theirs, the next ones
-  // may have to lie.
+  // ready is how many of `images` have pads. Images that hold none are waited for (`wanted` of
+  // them) only where no others run: these hold some, and the store may have no room for more.
+  [[nodiscard]] std::size_t ready(std::size_t images, std::size_t wanted) const {
+    if (setup_.pads == nullptr) return images;
+    return std::max(setup_.pads->ready(images),
+                    std::ranges::any_of(lanes_, &Lane::running) ? 0 : wanted);
+  }
+
+  // fill_lanes begins again what lost its device, then reads further images.
   void fill_lanes(Source& source) {
     for (Lane& lane : lanes_) {
-      const bool busy = next_output_ != next_image_ && setup_.pads != nullptr;
-      if (exhausted_ || (busy && setup_.pads->would_wait(setup_.options.micro_batch))) return;
+      if (lane.state != Lane::State::kWaiting) continue;
+      if (ready(lane.images, lane.images) < lane.images) return;
+      begin_attempt(lane);
+    }
+    for (Lane& lane : lanes_) {
       if (lane.state != Lane::State::kFree) continue;
+      const std::size_t most = exhausted_ ? 0 : ready(setup_.options.micro_batch, 1);
       lane.images = 0;
       lane.first_image = next_image_;
-      while (lane.images < setup_.options.micro_batch && next_image(source, lane)) ++lane.images;
+      while (lane.images < most && next_image(source, lane)) ++lane.images;
       if (lane.images == 0) return;
       next_image_ += lane.images;
       begin_attempt(lane);
@@ -221,7 +232,7 @@ class StreamingExecutor final : public Executor {
     lane.attempt = next_attempt_++;
     lane.step = 0;
     lane.verdict = field::Verdict{};
-    std::fill(lane.awaited.begin(), lane.awaited.end(), 0);
+    std::ranges::fill(lane.awaited, 0);
     if (program_.links.empty()) return;
     Status ready = choose_port(lane);
     if (ready.ok()) ready = checks_->renew();
@@ -235,10 +246,8 @@ class StreamingExecutor final : public Executor {
     std::size_t least = std::numeric_limits<std::size_t>::max();
     for (std::size_t d = 0; d < devices_.size(); ++d) {
       if (devices_[d].lost) continue;
-      const auto busy =
-          static_cast<std::size_t>(std::count_if(lanes_.begin(), lanes_.end(), [&](const Lane& l) {
-            return &l != &lane && l.state == Lane::State::kRunning && l.port == d;
-          }));
+      const auto busy = static_cast<std::size_t>(std::ranges::count_if(
+          lanes_, [&](const Lane& l) { return &l != &lane && l.running() && l.port == d; }));
       if (busy >= least) continue;
       least = busy;
       lane.port = d;
@@ -264,7 +273,7 @@ class StreamingExecutor final : public Executor {
 
   bool advance(Lane& lane) {
     bool moved = false;
-    while (lane.state == Lane::State::kRunning) {
+    while (lane.running()) {
       if (lane.step == program_.steps.size()) {
         finish(lane);
         return true;
@@ -362,7 +371,7 @@ class StreamingExecutor final : public Executor {
   // usable says that work can go on: there is a device, or none is needed.
   [[nodiscard]] bool usable() const noexcept {
     return program_.links.empty() ||
-           std::any_of(devices_.begin(), devices_.end(), [](const Device& d) { return !d.lost; });
+           std::ranges::any_of(devices_, [](const Device& d) { return !d.lost; });
   }
 
   // collect takes the answers that one port has, after waiting for the first up to `time`. Returns
@@ -392,7 +401,7 @@ class StreamingExecutor final : public Executor {
     }
     for (Lane& lane : lanes_) {
       if (!on(lane, device)) continue;
-      const auto found = std::find(lane.awaited.begin(), lane.awaited.end(), completion.sequence);
+      const auto found = std::ranges::find(lane.awaited, completion.sequence);
       if (found == lane.awaited.end()) continue;
       *found = 0;
       const auto link = static_cast<std::size_t>(found - lane.awaited.begin());
@@ -408,7 +417,7 @@ class StreamingExecutor final : public Executor {
       Lane* oldest = nullptr;
       std::uint64_t least = std::numeric_limits<std::uint64_t>::max();
       for (Lane& lane : lanes_) {
-        if (!on(lane, device) || lane.state != Lane::State::kRunning) continue;
+        if (!on(lane, device) || !lane.running()) continue;
         for (const std::uint64_t sequence : lane.awaited) {
           if (sequence == 0 || sequence > least) continue;
           least = sequence;
@@ -427,19 +436,18 @@ class StreamingExecutor final : public Executor {
     device.owed = 0;
     for (Lane& lane : lanes_) {
       if (!on(lane, device)) continue;
-      std::fill(lane.awaited.begin(), lane.awaited.end(), 0);
+      std::ranges::fill(lane.awaited, 0);
       settle(lane);
-      if (lane.state != Lane::State::kRunning) continue;
+      if (!lane.running()) continue;
       destroy_tickets(lane);
-      begin_attempt(lane);
+      lane.state = Lane::State::kWaiting;
     }
   }
 
   // wait_for_answer sleeps until a device answers, or its time is up.
   void wait_for_answer() {
     const auto start = Clock::now();
-    const auto asked =
-        std::count_if(devices_.begin(), devices_.end(), [](const Device& d) { return d.waits(); });
+    const auto asked = std::ranges::count_if(devices_, &Device::waits);
     for (Device& device : devices_) {
       if (!device.waits()) continue;
       const nanoseconds left = device.waiting_since + setup_.options.timeout - Clock::now();

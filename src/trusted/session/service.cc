@@ -100,9 +100,7 @@ Result<std::shared_ptr<const Service::Vault>> Service::make_vault(const Configur
 Result<Service::Attached> Service::attach() {
   const std::lock_guard turn(turn_);
   if (welcome_.state != State::kConfigured) return kWrongState;
-  if (ports_.size() == kMaxDevices) {
-    return Error{Errc::kInvalidArgument, "too many devices"};
-  }
+  if (ports_.size() == kMaxDevices) return Error{Errc::kInvalidArgument, "too many devices"};
   // Each micro-batch in flight has a slot of its own, rounded up.
   const std::size_t bytes = runtime::port_bytes(loaded_->plan, placement_, options_) +
                             options_.in_flight * channel::kSlotAlignment;

@@ -37,8 +37,8 @@ class Pads {
   // used before it returns. kUnavailable when dry under kFail.
   [[nodiscard]] virtual Result<PadTicket> take() = 0;
 
-  // would_wait says that tickets for so many images are waited for (kWait), as far as is known now.
-  [[nodiscard]] virtual bool would_wait(std::size_t /*images*/) const noexcept { return false; }
+  // ready is for how many of so many images tickets are to be had without waiting (kWait).
+  [[nodiscard]] virtual std::size_t ready(std::size_t images) const noexcept { return images; }
 
   // pad_key derives the stream key of one tensor's pad: words [0, elements) of
   // field::PadStream(key, f, kernels) are r. kInternal for a ticket that is not in use.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <cstddef>
@@ -85,8 +86,8 @@ class StockedPads final : public Pads {
       const StockOptions& options);
 
   [[nodiscard]] Result<PadTicket> take() override;
-  [[nodiscard]] bool would_wait(std::size_t images) const noexcept override {
-    return options_.when_dry == WhenDry::kWait && stock() < images;
+  [[nodiscard]] std::size_t ready(std::size_t images) const noexcept override {
+    return options_.when_dry == WhenDry::kWait ? std::min(images, stock()) : images;
   }
   [[nodiscard]] Status pad_key(const PadTicket& ticket, model::TensorId tensor,
                                field::StreamKey& key) override;

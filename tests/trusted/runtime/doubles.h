@@ -202,8 +202,10 @@ class TestPads final : public vault::Pads {
   }
 
   std::uint64_t taken = 0, destroyed = 0, keys = 0;
-  std::uint64_t dry_after = ~0ULL;      // take fails from this many on
-  std::uint64_t places = ~0U;           // for so many there is room; more would have to wait
+  std::uint64_t dry_after = ~0ULL;  // take fails from this many on
+  // The store has room for so many. It is filled when an image waits for it, unless images of other
+  // micro-batches (of so many together) hold pads at that time.
+  std::uint64_t places = ~0U, together = 1;
   std::uint64_t corrupt_factors = ~0U;  // open_factors of this node says that the store was touched
   bool misused = false;
   std::size_t live() {
@@ -214,13 +216,17 @@ class TestPads final : public vault::Pads {
   Result<vault::PadTicket> take() override {
     const std::lock_guard lock(mutex_);
     if (taken >= dry_after) return Error{Errc::kUnavailable, "no pad is left"};
-    if (live_.size() >= places) return Error{Errc::kInternal, "nothing would end this wait"};
+    if (used_ == places && live_.size() >= std::min(places, together)) {
+      return Error{Errc::kInternal, "this wait may never end"};
+    }
+    if (used_ == places) used_ = live_.size();
+    ++used_;
     live_[++taken] = {};
     return vault::PadTicket{taken, true};
   }
-  [[nodiscard]] bool would_wait(std::size_t images) const noexcept override {
+  [[nodiscard]] std::size_t ready(std::size_t images) const noexcept override {
     const std::lock_guard lock(mutex_);
-    return live_.size() + images > places;
+    return std::min<std::size_t>(images, places - used_);
   }
   Status pad_key(const vault::PadTicket& ticket, model::TensorId tensor,
                  field::StreamKey& key) override {
@@ -293,6 +299,7 @@ class TestPads final : public vault::Pads {
   field::StreamKey epoch_{};
   mutable std::mutex mutex_;
   std::map<std::uint64_t, std::set<model::TensorId>> live_;
+  std::uint64_t used_ = 0;  // of the places, since the store was filled
   std::map<std::pair<std::uint64_t, std::uint32_t>, std::vector<std::uint32_t>> factors_;
 };
 

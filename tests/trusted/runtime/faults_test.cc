@@ -400,15 +400,38 @@ TEST(Faults, ExecutorsThatFollowEachOtherShareNoAttempt) {
 
 // With room for few pads the images that have theirs must end before others can get any.
 TEST(Faults, NothingWaitsForPadsWhileOtherImagesHoldThem) {
-  for (const std::uint64_t places : {2U, 3U, 5U}) {
+  for (const std::uint64_t places : {1U, 2U, 3U, 5U}) {
     Rig rig(small_network());
     rig.options.privacy = Privacy::kPads;
     rig.options.micro_batch = 2;
     rig.options.in_flight = 4;
     rig.start();
     rig.pads->places = places;
+    rig.pads->together = rig.options.micro_batch;
     const auto images = random_images(rig.plan, 10, 1);
     rig.expect_right(images, expected_outputs(rig.plan, images));
+  }
+}
+
+TEST(Faults, WhatLostItsDeviceWaitsForPadsWithoutHoldingOthersUp) {
+  for (const std::uint64_t at : {1, 4, 8}) {
+    for (const std::uint64_t places : {1U, 4U, 6U, 7U}) {
+      Rig rig(small_network());
+      rig.options.privacy = Privacy::kPads;
+      rig.options.micro_batch = 2;
+      rig.options.in_flight = 3;
+      rig.num_ports = 2;
+      rig.start();
+      rig.pads->places = places;
+      rig.pads->together = rig.options.micro_batch;
+      std::uint64_t seen = 0;
+      rig.ports[0]->reply = [&](const channel::Request&) {
+        return ++seen >= at ? Reply::kGone : Reply::kAnswer;
+      };
+      const auto images = random_images(rig.plan, 11, 1);
+      rig.expect_right(images, expected_outputs(rig.plan, images));
+      EXPECT_GT(rig.pads->taken, images.size());
+    }
   }
 }
 

@@ -9,136 +9,21 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <chrono>
-#include <cstring>
 #include <fstream>
+#include <mutex>
 #include <optional>
 #include <set>
-#include <shared_mutex>
 #include <thread>
+#include <vector>
 
-#include "naive_linear.h"
+#include "stock_fixture.h"
 #include "support/memory_scan.h"
-#include "support/plans.h"
 #include "support/sanitizers.h"
 
 namespace slalom::vault {
 namespace {
-
-// SharedStore lets a test look at, change and bring back what the pads keep outside.
-struct Outside {
-  std::shared_mutex mutex;  // exclusive while the vector grows or goes
-  std::vector<std::byte> bytes;
-  std::uint64_t most = ~0ULL;
-  bool takes = true;   // what is written
-  bool clears = true;  // when it is asked to
-};
-class SharedStore final : public BlobStore {
- public:
-  explicit SharedStore(Outside& outside) : outside_(outside) {}
-  Status write(std::uint64_t offset, std::span<const std::byte> bytes) override {
-    const std::shared_lock lock(outside_.mutex);
-    if (!outside_.takes) return Error{Errc::kUnavailable, "full"};
-    std::memcpy(outside_.bytes.data() + offset, bytes.data(), bytes.size());
-    return {};
-  }
-  Status read(std::uint64_t offset, std::span<std::byte> out) override {
-    const std::shared_lock lock(outside_.mutex);
-    if (offset + out.size() > outside_.bytes.size()) return Error{Errc::kUnavailable, "gone"};
-    std::memcpy(out.data(), outside_.bytes.data() + offset, out.size());
-    return {};
-  }
-  Status reserve(std::uint64_t bytes) override {
-    const std::lock_guard lock(outside_.mutex);
-    if (bytes > outside_.most) return Error{Errc::kUnavailable, "full"};
-    outside_.bytes.resize(std::max<std::size_t>(outside_.bytes.size(), bytes));
-    return {};
-  }
-  Status clear() override {
-    const std::lock_guard lock(outside_.mutex);
-    if (!outside_.clears) return Error{Errc::kUnavailable, "not empty"};
-    outside_.bytes.clear();
-    return {};
-  }
-  std::uint64_t size() override {
-    const std::shared_lock lock(outside_.mutex);
-    return outside_.bytes.size();
-  }
-
- private:
-  Outside& outside_;
-};
-
-class StockedPadsTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    auto random = field::make_system_random(cpu_);
-    ASSERT_TRUE(random.ok()) << random.error().message;
-    random_ = std::move(random).value();
-    for (std::uint32_t i = 0; i < plan_.nodes.size(); ++i) {
-      const auto* linear = std::get_if<model::Linear>(&plan_.nodes[i].op);
-      if (linear != nullptr && linear->field) nodes_.push_back(i);
-    }
-    digest_ = *model::plan_digest(model::encode_plan(plan_));
-  }
-  Epoch draw() { return Epoch::draw(*random_).value(); }
-  std::unique_ptr<StockedPads> open(const Epoch& epoch, WhenDry when_dry = WhenDry::kFail,
-                                    model::Privacy mode = model::Privacy::kPads) {
-    StockOptions options;
-    options.mode = mode;
-    options.when_dry = when_dry;
-    options.cpu = cpu_;
-    options.batch = 3;
-    auto pads = StockedPads::create(plan_, digest_, nodes_, epoch, numbers_,
-                                    in_memory_ ? nullptr : std::make_unique<SharedStore>(outside_),
-                                    options);
-    EXPECT_TRUE(pads.ok()) << pads.error().message;
-    return std::move(pads).value();
-  }
-  std::vector<std::uint32_t> pad(StockedPads& pads, const PadTicket& ticket, std::uint32_t node) {
-    const auto& linear = std::get<model::Linear>(plan_.nodes[node].op);
-    base::Wiped<field::StreamKey> key;
-    EXPECT_TRUE(pads.pad_key(ticket, plan_.nodes[node].inputs[0], key.reveal()).ok());
-    std::vector<std::uint32_t> words(linear.in().elements());
-    field::PadStream(key.reveal(), *linear.field, field::choose_kernels(cpu_)).fill(0, words);
-    return words;
-  }
-  Status factors(StockedPads& pads, const PadTicket& ticket, std::uint32_t node,
-                 std::vector<std::uint32_t>& out) {
-    const auto& linear = std::get<model::Linear>(plan_.nodes[node].op);
-    out.assign(linear.out().elements(), 0);
-    return pads.open_factors(ticket, node, *linear.field, 0, out);
-  }
-  void expect_factors_of_the_pads(StockedPads& pads, const PadTicket& ticket) {
-    for (const std::uint32_t node : nodes_) {
-      std::vector<std::uint32_t> u;
-      ASSERT_TRUE(factors(pads, ticket, node, u).ok());
-      EXPECT_EQ(
-          u, naive_linear(std::get<model::Linear>(plan_.nodes[node].op), pad(pads, ticket, node)));
-    }
-  }
-  // usable says whether every node's factors open; any failure must be kRejected.
-  bool usable(StockedPads& pads, const PadTicket& ticket) {
-    for (const std::uint32_t node : nodes_) {
-      std::vector<std::uint32_t> out;
-      const auto status = factors(pads, ticket, node, out);
-      if (!status.ok()) {
-        EXPECT_EQ(status.error().code, Errc::kRejected);
-        return false;
-      }
-    }
-    return true;
-  }
-
-  base::CpuFeatures cpu_ = base::detect_cpu();
-  std::unique_ptr<field::Random> random_;
-  model::Plan plan_ = testing::small_network();
-  model::Digest digest_{};
-  std::vector<std::uint32_t> nodes_;
-  InferenceNumbers numbers_;
-  Outside outside_;
-  bool in_memory_ = false;
-};
 
 // What holds wherever the stock lies.
 class EitherStock : public StockedPadsTest, public ::testing::WithParamInterface<bool> {
@@ -307,38 +192,6 @@ TEST_F(StockedPadsTest, FactorsBeginWithAChunk) {
   EXPECT_EQ(pads->open_factors(*ticket, 0, f, 1, out).error().code, Errc::kInternal);
 }
 
-TEST_F(StockedPadsTest, AStoreThatIsCutIsUnavailable) {
-  const Epoch epoch = draw();
-  const auto pads = open(epoch, WhenDry::kInline);
-  const auto ticket = pads->take();
-  ASSERT_TRUE(ticket.ok());
-  outside_.bytes.resize(4096);
-  std::vector<std::uint32_t> out;
-  EXPECT_EQ(factors(*pads, *ticket, nodes_[0], out).error().code, Errc::kUnavailable);
-}
-
-TEST_F(StockedPadsTest, WhatCouldNotBeWrittenIsNoStock) {
-  const Epoch epoch = draw();
-  const auto pads = open(epoch);
-  outside_.takes = false;
-  EXPECT_EQ(pads->prepare(2, nullptr, nullptr).error().code, Errc::kUnavailable);
-  EXPECT_EQ(pads->stock(), 0U);
-  outside_.takes = true;
-  EXPECT_EQ(*pads->prepare(2, nullptr, nullptr), 2U);
-  EXPECT_TRUE(usable(*pads, *pads->take()));
-}
-
-TEST_F(StockedPadsTest, AStoreThatCannotBeEmptiedIsRefused) {
-  const Epoch first = draw();
-  ASSERT_TRUE(open(first)->prepare(1, nullptr, nullptr).ok());
-  outside_.clears = false;
-  const Epoch second = draw();
-  const auto made = StockedPads::create(plan_, digest_, nodes_, second, numbers_,
-                                        std::make_unique<SharedStore>(outside_), {.cpu = cpu_});
-  ASSERT_FALSE(made.ok());
-  EXPECT_EQ(made.error().code, Errc::kUnavailable);
-}
-
 TEST_F(StockedPadsTest, EpochsHaveKeysAndNamesOfTheirOwn) {
   const Epoch first = draw();
   const Epoch second = draw();
@@ -429,82 +282,6 @@ TEST_F(StockedPadsTest, MemoryThatIsNotThereIsUnavailable) {
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
 }
 
-TEST_F(StockedPadsTest, MoreThanAnyDiskHoldsIsRefusedAtOnce) {
-  const Epoch epoch = draw();
-  const auto pads = open(epoch);
-  ASSERT_TRUE(pads->prepare(1, nullptr, nullptr).ok());
-  const auto once = [](void*, std::uint64_t, std::uint64_t) { return false; };
-  for (const std::uint64_t count : {UINT64_MAX, UINT64_MAX - 1, std::uint64_t{1} << 51}) {
-    EXPECT_FALSE(pads->prepare(count, once, nullptr).ok()) << count;
-  }
-  EXPECT_EQ(pads->stock(), 1U);
-}
-
-TEST_F(StockedPadsTest, AnOlderCopyOfTheStoreIsRejected) {
-  const Epoch epoch = draw();
-  const auto pads = open(epoch);
-  ASSERT_TRUE(pads->prepare(1, nullptr, nullptr).ok());
-  const auto old = outside_.bytes;
-  const auto first = pads->take();
-  ASSERT_TRUE(usable(*pads, *first));
-  pads->destroy(*first);
-  ASSERT_TRUE(pads->prepare(1, nullptr, nullptr).ok());  // the same place, another number
-  const auto second = pads->take();
-  ASSERT_EQ(outside_.bytes.size(), old.size()) << "sealed elsewhere";
-  outside_.bytes = old;
-  EXPECT_FALSE(usable(*pads, *second));
-}
-
-TEST_F(StockedPadsTest, SwappedImagesAreRejected) {
-  const Epoch epoch = draw();
-  const auto pads = open(epoch);
-  ASSERT_TRUE(pads->prepare(2, nullptr, nullptr).ok());
-  const auto size = static_cast<std::ptrdiff_t>(pads->bytes_per_image());
-  std::swap_ranges(outside_.bytes.begin() + 4096, outside_.bytes.begin() + 4096 + size,
-                   outside_.bytes.begin() + 4096 + size);
-  const auto first = pads->take();
-  EXPECT_FALSE(usable(*pads, *first));
-}
-
-TEST_F(StockedPadsTest, AnyChangedByteIsRejected) {
-  const Epoch epoch = draw();
-  const auto pads = open(epoch);
-  ASSERT_TRUE(pads->prepare(1, nullptr, nullptr).ok());
-  const auto ticket = pads->take();
-  for (std::size_t i = 4096; i < outside_.bytes.size(); i += 97) {
-    outside_.bytes[i] ^= std::byte{1};
-    EXPECT_FALSE(usable(*pads, *ticket)) << i;
-    outside_.bytes[i] ^= std::byte{1};
-  }
-  EXPECT_TRUE(usable(*pads, *ticket));
-}
-
-TEST_F(StockedPadsTest, StockOfAnotherEpochIsRemoved) {
-  const Epoch first = draw();
-  ASSERT_TRUE(open(first)->prepare(2, nullptr, nullptr).ok());
-  const auto left = outside_.bytes;
-  const Epoch second = draw();
-  const auto pads = open(second);
-  EXPECT_TRUE(pads->dead_stock());
-  EXPECT_EQ(pads->stock(), 0U);
-  EXPECT_EQ(outside_.bytes.size(), 4096U);
-  // Brought back behind our back, it opens for no number of this epoch.
-  ASSERT_TRUE(pads->prepare(2, nullptr, nullptr).ok());
-  outside_.bytes = left;
-  EXPECT_FALSE(usable(*pads, *pads->take()));
-}
-
-TEST_F(StockedPadsTest, AStoreThatIsTooSmallIsRefusedBeforeAnyWork) {
-  const Epoch epoch = draw();
-  const auto pads = open(epoch);
-  outside_.most = 4096 + 3 * pads->bytes_per_image();
-  const auto made = pads->prepare(4, nullptr, nullptr);
-  ASSERT_FALSE(made.ok());
-  EXPECT_EQ(made.error().code, Errc::kUnavailable);
-  EXPECT_EQ(pads->stock(), 0U);
-  EXPECT_EQ(*pads->prepare(3, nullptr, nullptr), 3U);
-}
-
 TEST_F(StockedPadsTest, ProgressCanStopAndContinue) {
   const Epoch epoch = draw();
   const auto pads = open(epoch);
@@ -514,13 +291,13 @@ TEST_F(StockedPadsTest, ProgressCanStopAndContinue) {
   EXPECT_EQ(pads->stock(), 9U);
 }
 
-TEST_F(StockedPadsTest, OnlyWhoWaitsWouldWait) {
+TEST_F(StockedPadsTest, OnlyWhoWaitsIsNotReady) {
   const Epoch epoch = draw();
   for (const WhenDry when_dry : {WhenDry::kInline, WhenDry::kWait, WhenDry::kFail}) {
     const auto pads = open(epoch, when_dry);
     ASSERT_TRUE(pads->prepare(2, nullptr, nullptr).ok());
-    EXPECT_FALSE(pads->would_wait(2));
-    EXPECT_EQ(pads->would_wait(3), when_dry == WhenDry::kWait);
+    EXPECT_EQ(pads->ready(2), 2U);
+    EXPECT_EQ(pads->ready(3), when_dry == WhenDry::kWait ? 2U : 3U);
   }
 }
 
