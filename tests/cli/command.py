@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The slalom command for tests of it: sys.argv[1] is the folder of the programs."""
+"""The slalom command for tests of it, of the standard library only: sys.argv[1] is the folder of the programs."""
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,3 +33,18 @@ class WithPlan(unittest.TestCase):
     @classmethod
     def tearDownClass(cls):
         cls.folder.cleanup()
+
+    def expect(self, done, status, *pieces):
+        """The status, and one sentence on stderr that holds all the pieces."""
+        self.assertEqual(done.returncode, status, done.stderr)
+        self.assertTrue(done.stderr.startswith("slalom: "), done.stderr)
+        self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+        for piece in pieces:
+            self.assertIn(piece, done.stderr)
+
+    def wait_for(self, condition):
+        for _ in range(200):
+            if condition():
+                return
+            signal.sigtimedwait([], 0.05)
+        self.fail(f"it did not happen: {condition}")

@@ -202,13 +202,6 @@ class FullDisk(WithPlan):
         self.assertEqual(waiting.returncode, DONE)
         self.assertEqual(json.loads(out)["pads"], {"used": 3, "inline": 0})
 
-    def wait_for(self, condition):
-        for _ in range(200):
-            if condition():
-                return
-            signal.sigtimedwait([], 0.05)
-        self.fail("it did not happen")
-
 
 if __name__ == "__main__":
     if len(sys.argv) < 4:
