@@ -9,7 +9,10 @@
 #include <random>
 #include <thread>
 
+#include "base/round_up.h"
+#include "support/change_behind.h"
 #include "support/channel_peer.h"
+#include "support/sanitizers.h"
 
 namespace slalom::channel {
 namespace {
@@ -184,6 +187,38 @@ TEST(HostilePeer, WhatWasCheckedIsWhatIsReported) {
   }
   stop = true;
   flipper.join();
+}
+
+// The same with an answer that is another one behind every load.
+TEST(HostilePeer, AnAnswerIsLoadedOnce) {
+  if (slalom::testing::kAddressSanitizer || slalom::testing::kThreadSanitizer) {
+    GTEST_SKIP() << "a sanitizer handles faults itself";
+  }
+  const auto port = make_port();
+  const Peer peer(*port, 8);
+  const Slot slot = *port->allocate(64);
+  const std::size_t rings = base::round_up(data_offset(8), std::size_t{4096});
+  const std::span pages(slot.memory.data() - slot.offset - data_offset(8), rings);
+  std::uint64_t bytes = 0;
+  std::uint64_t changes = 0;
+  for (std::uint64_t n = 0; n < 64; ++n) {
+    ASSERT_TRUE(port->submit(request_for(slot, slot)).ok());
+    peer.put(n, {n + 1, AnswerStatus::kFailed, 0, 0});
+    peer.head(n + 1);
+    const auto change = [&, at = answer_at(n, 8) + 8] {
+      const std::uint64_t good = ++changes % 2 == 0 ? std::uint64_t{64} << 32 | 1 : 2;
+      peer.view().store<std::uint64_t>(at, good, std::memory_order_relaxed);
+    };
+    if (n % 2 == 1) change();
+    const auto got = [&] {
+      const slalom::testing::ChangeBehind behind(pages, change);
+      return port->poll();
+    }();
+    ASSERT_TRUE(got.ok() && got->has_value());
+    EXPECT_EQ(port->bytes_in() - bytes, (*got)->done ? 64U : 0U);
+    bytes = port->bytes_in();
+  }
+  EXPECT_GE(changes, 3 * 64U);
 }
 
 TEST(SharedView, AnAccessOutsideTheSegmentEndsTheProcess) {
