@@ -41,10 +41,15 @@ class First final : public runtime::Sink {
   std::optional<Error> error_;
 };
 
+// dear says that every image that is measured costs a pad, which takes longer than the image: then
+// there are fewer of them.
+bool dear(const host::Modes& modes) { return modes.options.privacy == model::Privacy::kPads; }
+int rounds(const host::Modes& modes) { return dear(modes) ? 1 : 2; }
+
 // timed runs so many images; a rejected one ends the planning.
 host::Outcome<double> timed(host::Engine& engine, const host::Modes& modes, const Codes& codes,
                             std::uint64_t images) {
-  if (modes.options.privacy == model::Privacy::kPads) {
+  if (dear(modes)) {
     if (const auto made = engine.prepare(images, {}); !made) return made.failure();
   }
   Round round(codes, images);
@@ -62,9 +67,10 @@ host::Outcome<Sample> measure(host::Engine& engine, host::Modes modes,
   modes.placement = placement;
   if (const host::Done set = engine.reconfigure(modes); !set) return set.failure();
   const std::uint64_t pipeline = modes.options.micro_batch * modes.options.in_flight;
-  const auto warm = timed(engine, modes, codes, pipeline);
+  const std::uint64_t first = dear(modes) ? 2 * modes.options.micro_batch : pipeline;
+  const auto warm = timed(engine, modes, codes, first);
   if (!warm) return warm.failure();
-  const double rate = static_cast<double>(pipeline) / *warm;
+  const double rate = static_cast<double>(first) / *warm;
   const auto before = engine.stats();
   if (!before) return before.failure();
   const auto images =
@@ -136,7 +142,8 @@ std::vector<std::size_t> contenders(const Planned& planned, const Wanted& wanted
   return out;
 }
 
-// settle lets the contenders run twice more, in turn, and uses the one with the best median.
+// settle lets the contenders run twice more (once where it is dear), in turn, and uses the one with
+// the best median.
 host::Done settle(host::Engine& engine, const host::Modes& modes, const Wanted& wanted,
                   const Codes& codes, const std::function<void(const std::string&)>& say,
                   Planned& planned) {
@@ -146,7 +153,7 @@ host::Done settle(host::Engine& engine, const host::Modes& modes, const Wanted& 
   std::vector<std::vector<Sample>> runs;
   runs.reserve(few.size());
   for (const std::size_t i : few) runs.push_back({planned.samples[i]});
-  for (int round = 0; round < 2; ++round) {
+  for (int round = 0; round < rounds(modes); ++round) {
     for (std::vector<Sample>& of_one : runs) {
       auto sample = measure(engine, modes, of_one[0].placement, wanted.seconds, codes);
       if (!sample) return sample.failure();
@@ -175,11 +182,13 @@ host::Done choose_micro_batch(host::Engine& engine, const host::Modes& modes, co
     double slowest = std::numeric_limits<double>::infinity();
     double fastest = 0;
   };
-  std::vector<Size> sizes{{planned.micro_batch}};
+  std::vector<Size> sizes{{.images = planned.micro_batch,
+                           .slowest = std::numeric_limits<double>::infinity(),
+                           .fastest = planned.samples[planned.used].rate()}};
   for (const std::size_t images : wanted.micro_batches) sizes.push_back({images});
   if (sizes.size() < 2) return {};
   if (say) say("trying sizes of micro-batches");
-  for (int round = 0; round < 2; ++round) {
+  for (int round = 0; round < rounds(modes); ++round) {
     for (Size& size : sizes) {
       host::Modes other = modes;
       other.options.micro_batch = size.images;
