@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The slalom command for tests of it, of the standard library only: sys.argv[1] is the folder of the programs."""
+import json
 import os
 import pathlib
 import signal
@@ -48,3 +49,9 @@ class WithPlan(unittest.TestCase):
                 return
             signal.sigtimedwait([], 0.05)
         self.fail(f"it did not happen: {condition}")
+
+    def ends_with_pads(self, running, count):
+        """The run, with --json, ends well and has used so many pads, all of them from the stock."""
+        out, _ = running.communicate(timeout=60)
+        self.assertEqual(running.returncode, DONE)
+        self.assertEqual(json.loads(out)["pads"], {"used": count, "inline": 0})

@@ -195,12 +195,10 @@ class FullDisk(WithPlan):
             # The process goes on, with as many as there is room for, again and again.
             self.assertEqual(fill(2).returncode, DONE)
             self.wait_for(lambda: fill(1).returncode == DONE or waiting.poll() is not None)
-            out, _ = waiting.communicate(timeout=60)
+            self.ends_with_pads(waiting, 3)
         finally:
             waiting.kill()
             waiting.communicate()
-        self.assertEqual(waiting.returncode, DONE)
-        self.assertEqual(json.loads(out)["pads"], {"used": 3, "inline": 0})
 
 
 if __name__ == "__main__":

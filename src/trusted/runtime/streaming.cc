@@ -25,7 +25,6 @@ using std::chrono::nanoseconds;
 
 constexpr nanoseconds kTurn = std::chrono::microseconds(100);
 constexpr Error kNoDevice{Errc::kUnavailable, "no device is left to compute on"};
-
 double seconds(nanoseconds time) { return std::chrono::duration<double>(time).count(); }
 std::uint64_t count(nanoseconds time) { return static_cast<std::uint64_t>(time.count()); }
 
@@ -34,7 +33,6 @@ struct Device {
   std::optional<Error> lost;        // why it is used no more
   std::size_t owed = 0;             // requests without an answer
   Clock::time_point waiting_since;  // of the request that is next to be answered
-
   [[nodiscard]] bool waits() const noexcept { return !lost && owed != 0; }
 };
 
@@ -459,8 +457,7 @@ class StreamingExecutor final : public Executor {
   // watch_clock loses devices that have been silent for too long with an answer due.
   void watch_clock() {
     for (Device& device : devices_) {
-      if (!device.waits()) continue;
-      if (Clock::now() - device.waiting_since < setup_.options.timeout) continue;
+      if (!device.waits() || Clock::now() - device.waiting_since < setup_.options.timeout) continue;
       // The answer may have come while this thread was computing.
       if (collect(device)) continue;
       lose(device, {Errc::kUnavailable, "a device did not answer in time"});
